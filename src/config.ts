@@ -1,0 +1,284 @@
+// Every option once: name, default, bounds, meaning. A flag (--kafka-topic), an environment variable
+// (KAFKA_TOPIC) or a file named by one (KAFKA_TOPIC_FILE, for secrets) sets it, in this order. The
+// reference in the README is printed from here (`bun run src/server.ts help`), so it cannot drift.
+
+import { readFileSync } from 'node:fs';
+import { parseArgs } from 'node:util';
+import { z } from 'zod';
+
+/** The command line or the environment makes no sense; the message is one line, ready to print. */
+export class ConfigError extends Error {
+  override readonly name = 'ConfigError';
+}
+
+interface Option<Value> {
+  readonly fallback: string;
+  readonly meaning: string;
+  readonly schema: z.ZodType<Value, string>;
+}
+
+function option<Value>(
+  fallback: string,
+  schema: z.ZodType<Value, string>,
+  meaning: string,
+): Option<Value> {
+  return { fallback, meaning, schema };
+}
+
+const BYTE_UNITS = { B: 1, KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30, TiB: 2 ** 40 } as const;
+
+function text(rule: RegExp, message: string): z.ZodType<string, string> {
+  return z.string().regex(rule, message);
+}
+
+function integer(min: number, max: number, unit: string): z.ZodType<number, string> {
+  const message = `must be a whole number from ${min} to ${max} (${unit})`;
+  return z
+    .string()
+    .regex(/^\d{1,15}$/, message)
+    .transform(Number)
+    .refine((value) => value >= min && value <= max, message);
+}
+
+function bytes(min: number, max: number): z.ZodType<number, string> {
+  const message = `must be a size from ${min} to ${max} bytes, such as 1000000, 64MiB or 1GiB`;
+  return z
+    .string()
+    .regex(/^\d{1,15}(B|KiB|MiB|GiB|TiB)?$/, message)
+    .transform((size) => {
+      const unit = /[A-Za-z]+$/.exec(size)?.[0] ?? 'B';
+      return Number.parseInt(size, 10) * BYTE_UNITS[unit as keyof typeof BYTE_UNITS];
+    })
+    .refine((value) => value >= min && value <= max, message);
+}
+
+function oneOf<const Values extends readonly [string, ...string[]]>(
+  ...values: Values
+): z.ZodType<Values[number], string> {
+  return z.enum(values, { error: `must be one of ${values.join(', ')}` }) as z.ZodType<
+    Values[number],
+    string
+  >;
+}
+
+const host = text(/^[A-Za-z0-9.:_-]+$/, 'must be a host name or an IP address');
+const port = integer(0, 65_535, 'a port; 0 = a free one');
+const MILLISECONDS_MAX = 2 ** 31 - 1;
+
+const location = z.string().refine((value) => {
+  // `new URL` forgives control characters and spaces; a Location header does not.
+  if (!/^[\x21-\x7e]+$/.test(value) || !URL.canParse(value)) return false;
+  return ['http:', 'https:'].includes(new URL(value).protocol);
+}, 'must be an absolute http:// or https:// address without spaces');
+
+const brokers = z
+  .string()
+  .transform((list) => (list === '' ? [] : list.split(',').map((entry) => parseBroker(entry.trim()))))
+  .refine((list) => list.every(Boolean), 'must be a comma list of host:port, such as a:9092,b:9092')
+  .transform((list) => list.filter((broker) => broker !== undefined));
+
+function parseBroker(entry: string): { host: string; port: number } | undefined {
+  const match = /^(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]+)):(\d{1,5})$/.exec(entry);
+  const name = match?.[1] ?? match?.[2];
+  const number = Number(match?.[3]);
+  return name !== undefined && number >= 1 && number <= 65_535
+    ? { host: name, port: number }
+    : undefined;
+}
+
+export const OPTIONS = {
+  HOST: option('0.0.0.0', host, 'public address'),
+  PORT: option('8080', port, 'public port; 0 = a free one'),
+  ADMIN_HOST: option('127.0.0.1', host, 'address of `/live`, `/ready` and `/metrics`'),
+  ADMIN_PORT: option(
+    '8081',
+    z.union([z.literal('off'), port], { error: 'must be a port from 0 to 65535, or off' }),
+    'its port; 0 = a free one, `off` = none',
+  ),
+  REDIRECT_TO: option('http://google.com', location, 'where requests are sent'),
+  REDIRECT_STATUS: option(
+    '301',
+    oneOf('301', '302', '303', '307', '308').transform(Number),
+    'with which status: 301, 302, 303, 307 or 308',
+  ),
+  RECORD: option(
+    'click',
+    text(/./, 'must not be empty'),
+    '`click`, `seed`, or the path of a module with `capture` and `complete`',
+  ),
+  FORMAT: option('json', oneOf('json', 'msgpack'), '`json` or `msgpack`'),
+  KAFKA_BROKERS: option(
+    '',
+    brokers,
+    'comma list of host:port; empty = *local mode*: records stay in the journal',
+  ),
+  KAFKA_TOPIC: option(
+    'log',
+    text(/^[A-Za-z0-9._-]{1,249}$/, 'must be 1 to 249 of the characters a-z A-Z 0-9 . _ -'),
+    'topic; it must exist',
+  ),
+  KAFKA_CLIENT_ID: option(
+    'hoplog',
+    text(/^[\x21-\x7e]{1,255}$/, 'must be 1 to 255 printable ASCII characters'),
+    'name shown in broker logs and quotas',
+  ),
+  KAFKA_ACKS: option(
+    'all',
+    oneOf('all', '1'),
+    '`all`, or `1`: faster, but neither exactly once nor safe against a broker loss',
+  ),
+  KAFKA_COMPRESSION: option('none', oneOf('none', 'gzip', 'zstd'), '`none`, `gzip` or `zstd`'),
+  BATCH_BYTES: option(
+    '1000000',
+    bytes(1024, 2 ** 26),
+    "a batch is sealed at this size; at most the broker's message.max.bytes",
+  ),
+  FLUSH_INTERVAL_MS: option(
+    '1000',
+    integer(1, MILLISECONDS_MAX, 'ms'),
+    '… or at this age of its first record, ms',
+  ),
+  JOURNAL_DIR: option('./journal', text(/./, 'must not be empty'), 'directory, one per server'),
+  JOURNAL_BYTES: option('1GiB', bytes(2 ** 17, 2 ** 44), 'disk it may take in all'),
+  JOURNAL_SYNC_MS: option(
+    '1000',
+    integer(1, MILLISECONDS_MAX, 'ms'),
+    'fdatasync this often, ms: what a power cut can take',
+  ),
+  JOURNAL_FULL: option(
+    'drop',
+    oneOf('drop', 'refuse'),
+    'journal full and Kafka away: `drop` and count new records, or `refuse` requests with 503',
+  ),
+  SHUTDOWN_MS: option(
+    '10000',
+    integer(0, MILLISECONDS_MAX, 'ms'),
+    'SIGTERM: time to deliver what is left, ms; the rest goes out at the next start',
+  ),
+} as const satisfies Record<string, Option<unknown>>;
+
+type OptionName = keyof typeof OPTIONS;
+export type Config = {
+  readonly [Name in OptionName]: z.output<(typeof OPTIONS)[Name]['schema']>;
+};
+
+export const COMMANDS = {
+  serve: 'redirect and record (the default)',
+  tail: 'print the records of the topic, or of the journal in local mode, one JSON a line; --follow',
+  help: 'print this',
+} as const;
+
+export type Command = keyof typeof COMMANDS;
+
+export interface CommandLine {
+  readonly command: Command;
+  readonly follow: boolean;
+  readonly config: Config;
+}
+
+type Environment = Record<string, string | undefined>;
+
+/** @throws {ConfigError} on the first thing that is wrong */
+export function readCommandLine(
+  args: readonly string[],
+  environment: Environment = process.env,
+): CommandLine {
+  const { values, positionals } = parseFlags(args);
+  const [command = 'serve', ...surplus] = positionals;
+  if (!(command in COMMANDS) || surplus.length > 0) {
+    const asked = surplus.length > 0 ? positionals.join(' ') : command;
+    throw new ConfigError(`there is no command "${asked}": use ${Object.keys(COMMANDS).join(', ')}`);
+  }
+  if (values['follow'] === true && command !== 'tail') {
+    throw new ConfigError('--follow belongs to the command tail');
+  }
+  const config: Record<string, unknown> = {};
+  for (const name of optionNames()) config[name] = readOption(name, values, environment);
+  return {
+    command: command as Command,
+    follow: values['follow'] === true,
+    config: config as Config,
+  };
+}
+
+/** The option and command tables as Markdown: what `help` prints and the README holds. */
+export function configReference(): string {
+  const options = optionNames().map((name) => {
+    const { fallback, meaning } = OPTIONS[name];
+    return `| ${name} | ${fallback === '' ? 'none' : fallback} | ${meaning} |`;
+  });
+  const commands = Object.entries(COMMANDS).map(([name, meaning]) => `| ${name} | ${meaning} |`);
+  return [
+    '| command | |',
+    '| --- | --- |',
+    ...commands,
+    '',
+    '| option | default | meaning |',
+    '| --- | --- | --- |',
+    ...options,
+  ].join('\n');
+}
+
+function optionNames(): OptionName[] {
+  return Object.keys(OPTIONS) as OptionName[];
+}
+
+export function flagOf(name: string): string {
+  return name.toLowerCase().replaceAll('_', '-');
+}
+
+function parseFlags(args: readonly string[]) {
+  const flags = optionNames().map((name) => [flagOf(name), { type: 'string' }] as const);
+  try {
+    return parseArgs({
+      args: [...args],
+      options: { ...Object.fromEntries(flags), follow: { type: 'boolean' } },
+      allowPositionals: true,
+      strict: true,
+    });
+  } catch (error) {
+    const [reason] = (error as Error).message.split(/\. |\n/);
+    throw new ConfigError(`${reason}. "help" lists the options`);
+  }
+}
+
+function readOption(
+  name: OptionName,
+  flags: Record<string, string | boolean | undefined>,
+  environment: Environment,
+): unknown {
+  const { text: value, source } = findText(name, flags, environment);
+  const result = OPTIONS[name].schema.safeParse(value);
+  if (result.success) return result.data;
+  const reason = result.error.issues[0]?.message ?? 'is not valid';
+  throw new ConfigError(`${source}=${value} is not valid: it ${reason}`);
+}
+
+function findText(
+  name: OptionName,
+  flags: Record<string, string | boolean | undefined>,
+  environment: Environment,
+): { text: string; source: string } {
+  const flag = flags[flagOf(name)];
+  if (typeof flag === 'string') return { text: flag, source: `--${flagOf(name)}` };
+  const variable = environment[name];
+  const file = environment[`${name}_FILE`];
+  if (variable !== undefined && file !== undefined) {
+    throw new ConfigError(`${name} and ${name}_FILE are both set: keep one of them`);
+  }
+  if (file !== undefined) return { text: readSecret(name, file), source: `${name}_FILE` };
+  // An empty variable is how compose files and unit files say "not set".
+  if (variable === undefined || variable === '') {
+    return { text: OPTIONS[name].fallback, source: name };
+  }
+  return { text: variable, source: name };
+}
+
+function readSecret(name: string, path: string): string {
+  try {
+    return readFileSync(path, 'utf8').trimEnd();
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    throw new ConfigError(`${name}_FILE=${path} cannot be read (${code}): name a readable file`);
+  }
+}

@@ -1,0 +1,101 @@
+// The public port. The handler is synchronous and waits for nothing: it answers, and leaves a record
+// behind. Everything that is no redirect (405, 503) is answered here and not recorded.
+
+import type { Server } from 'bun';
+import type { Journal } from '../journal/journal.ts';
+import type { Batcher } from '../record/batcher.ts';
+import type { Redirect } from './redirect.ts';
+
+/** Seconds a connection may be silent. Bun's maximum is 255; 0 would mean for ever. */
+const IDLE_TIMEOUT_S = 60;
+/** Bodies are read and thrown away; Bun's default would accept 128 MB of that. Larger: 413. */
+const REQUEST_BODY_BYTES_MAX = 64 * 1024;
+/** How long `drain` lets clients finish what they are sending. */
+const LINGER_MS = 500;
+
+export interface ListenerOptions {
+  readonly hostname: string;
+  readonly port: number;
+  readonly redirect: Redirect;
+  /** Answer 503 when the journal is full, instead of redirecting without a record. */
+  readonly refuseWhenFull: boolean;
+}
+
+export interface ListenerCounters {
+  redirected: number;
+  methodNotAllowed: number;
+  refused: number;
+}
+
+/** The address cannot be listened on: the message says why and what to do. */
+export class ListenerUnusable extends Error {
+  override readonly name = 'ListenerUnusable';
+}
+
+export class Listener {
+  readonly counters: ListenerCounters = { redirected: 0, methodNotAllowed: 0, refused: 0 };
+  readonly #server: Server<undefined>;
+  #draining = false;
+
+  /** @throws {ListenerUnusable} */
+  constructor(options: ListenerOptions, batcher: Batcher, journal: Journal) {
+    const { redirect, refuseWhenFull } = options;
+    const { counters } = this;
+    const fetch = (request: Request, server: Server<undefined>): Response => {
+      const { method } = request;
+      if (method !== 'GET' && method !== 'HEAD') {
+        counters.methodNotAllowed++;
+        return new Response(null, { status: 405, headers: { Allow: 'GET, HEAD', Connection: 'close' } });
+      }
+      if (refuseWhenFull && journal.full) {
+        counters.refused++;
+        return new Response(null, { status: 503, headers: { 'Retry-After': '1' } });
+      }
+      batcher.record(request, server, redirect);
+      counters.redirected++;
+      return new Response(null, this.#draining ? redirect.lastInit : redirect.init);
+    };
+    this.#server = listen({ ...options, fetch });
+  }
+
+  /** `http://host:port`, with the port the kernel chose where 0 was asked for. */
+  get url(): string {
+    const { hostname = '', port } = this.#server;
+    return `http://${hostname.includes(':') ? `[${hostname}]` : hostname}:${port}`;
+  }
+
+  /**
+   * Refuses new connections, answers what is on its way, then closes. Bun's own stop() waits 12 s for
+   * silent keep-alive sockets, so after a moment they are cut.
+   */
+  async drain(): Promise<void> {
+    this.#draining = true;
+    await Promise.race([this.#server.stop(), Bun.sleep(LINGER_MS)]);
+    await this.#server.stop(true);
+  }
+}
+
+function listen({
+  hostname,
+  port,
+  fetch,
+}: Pick<ListenerOptions, 'hostname' | 'port'> & {
+  fetch: (request: Request, server: Server<undefined>) => Response;
+}): Server<undefined> {
+  try {
+    return Bun.serve({
+      hostname,
+      port,
+      fetch,
+      idleTimeout: IDLE_TIMEOUT_S,
+      maxRequestBodySize: REQUEST_BODY_BYTES_MAX,
+      error: () => new Response(null, { status: 500 }),
+    });
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    const reason = code === 'EADDRINUSE' ? 'is taken by another process' : `failed (${message})`;
+    throw new ListenerUnusable(
+      `listening on ${hostname}:${port} ${reason}. Stop that one, or set another HOST or PORT`,
+    );
+  }
+}

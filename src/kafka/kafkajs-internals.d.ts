@@ -1,0 +1,58 @@
+// The parts of kafkajs 2.2.4 that cluster.ts uses and that its own types do not cover. The package
+// has no exports map, so these paths can be imported; the version is pinned exactly for that reason.
+
+declare module 'kafkajs/src/network/requestQueue/index.js' {
+  const RequestQueue: {
+    prototype: {
+      pending: unknown[];
+      throttledUntil: number;
+      scheduleCheckPendingRequests(): void;
+    };
+  };
+  export default RequestQueue;
+}
+
+declare module 'kafkajs/src/cluster/connectionPoolBuilder.js' {
+  export interface Connection {
+    socket?: import('node:net').Socket;
+    disconnect(): Promise<boolean>;
+    rejectRequests(error: Error): void;
+  }
+  export interface ConnectionPool {
+    readonly host: string;
+    readonly port: number;
+    readonly pool: readonly Connection[];
+    send<Answer>(request: {
+      request: {
+        apiKey: number;
+        apiVersion: number;
+        apiName: string;
+        encode(): Promise<{ buf: Buffer; buffer: Buffer }>;
+      };
+      response: {
+        decode(payload: Buffer): Promise<Answer & { clientSideThrottleTime: number }>;
+        parse(answer: Answer): Promise<Answer>;
+      };
+    }): Promise<Answer>;
+  }
+  export default function createConnectionPoolBuilder(options: Record<string, unknown>): {
+    build(address: { host: string; port: number }): Promise<ConnectionPool>;
+  };
+}
+
+declare module 'kafkajs/src/broker/index.js' {
+  import type { ConnectionPool } from 'kafkajs/src/cluster/connectionPoolBuilder.js';
+  export default class Broker {
+    constructor(options: { connectionPool: ConnectionPool; logger: unknown });
+    readonly connectionPool: ConnectionPool;
+    readonly versions: Record<number, { minVersion: number; maxVersion: number }> | null;
+    isConnected(): boolean;
+    connect(): Promise<void>;
+    disconnect(): Promise<void>;
+  }
+}
+
+declare module 'kafkajs/src/loggers/index.js' {
+  export const LEVELS: { NOTHING: number };
+  export function createLogger(options: { level: number; logCreator: () => () => void }): unknown;
+}

@@ -1,0 +1,132 @@
+// What is on its way to one partition, in order. Pure bookkeeping: sends nothing.
+//
+//   waiting ─ next() ─▶ in flight (≤ 5) ─ settle() ─▶ delivered
+//      ▲                     │ failed
+//      └────── in order ─────┘   and nothing is sent until all that is in flight came back
+//
+// Order is the whole point: batches carry sequence numbers, so behind a failed one the broker
+// refuses the others anyway, and sending them to another leader early would overtake.
+
+import { nextSequence, type ProducerStamp } from '../record-batch.ts';
+import type { JournalledBatch } from '../journal/cursor.ts';
+import type { Verdict } from './errors.ts';
+
+/** Kafka remembers the last five batches of a producer in a partition, so five may be unanswered. */
+export const IN_FLIGHT_MAX = 5;
+
+/** A journalled batch, or a part of one that the broker refused as too large. */
+export interface Shipment {
+  readonly batch: JournalledBatch;
+  /** Place in the partition's order; parts of one batch share its whole part. */
+  readonly order: number;
+  readonly recordCount: number;
+  /** How many parts of the batch are undelivered; shared between them. */
+  readonly parts: { left: number };
+  stamp: ProducerStamp;
+  /** Bytes of a part; undefined = the batch as it stands in the journal. */
+  cut?: Buffer | undefined;
+  /** Ready to be sent: `cut` or the journal's bytes, compressed. */
+  payload?: Buffer | undefined;
+  compressing?: boolean;
+  verdict?: Verdict | undefined;
+}
+
+/** `settling`: something failed and the rest is still in flight. `mending`: back-off, inquiries. */
+export type QueueState = 'open' | 'settling' | 'mending';
+
+export class PartitionQueue {
+  readonly partition: number;
+  /** Node id; -1 = the partition has no leader. */
+  leader = -1;
+  state: QueueState = 'open';
+  /** Failures in a row. */
+  attempt = 0;
+  stamp: ProducerStamp;
+  /** Why nothing arrives here; undefined once a batch did. */
+  trouble: string | undefined;
+  readonly #waiting: Shipment[] = [];
+  readonly #inFlight: Shipment[] = [];
+  #order = 0;
+
+  constructor(partition: number, producer: Pick<ProducerStamp, 'producerId' | 'producerEpoch'>) {
+    this.partition = partition;
+    this.stamp = { ...producer, baseSequence: producer.producerId < 0n ? -1 : 0 };
+  }
+
+  get waiting(): readonly Shipment[] {
+    return this.#waiting;
+  }
+
+  get inFlight(): number {
+    return this.#inFlight.length;
+  }
+
+  get load(): number {
+    return this.#waiting.length + this.#inFlight.length;
+  }
+
+  get hasRoom(): boolean {
+    return this.state === 'open' && this.leader >= 0 && this.load < IN_FLIGHT_MAX;
+  }
+
+  /** The stamp for the next `count` records of this partition. */
+  nextStamp(count: number): ProducerStamp {
+    const { stamp } = this;
+    if (stamp.producerId >= 0n) {
+      this.stamp = { ...stamp, baseSequence: nextSequence(stamp.baseSequence, count) };
+    }
+    return stamp;
+  }
+
+  enqueue(batch: JournalledBatch, stamp: ProducerStamp): Shipment {
+    const { recordCount } = batch;
+    const shipment = { batch, order: ++this.#order, recordCount, parts: { left: 1 }, stamp };
+    this.#waiting.push(shipment);
+    return shipment;
+  }
+
+  /** The head of the line if it may go now. A new producer id waits until the old one's are done. */
+  peek(): Shipment | undefined {
+    if (this.state !== 'open' || this.leader < 0) return undefined;
+    if (this.#inFlight.length >= IN_FLIGHT_MAX) return undefined;
+    const head = this.#waiting[0];
+    const ahead = this.#inFlight.at(-1);
+    const mixed = head && ahead && head.stamp.producerId !== ahead.stamp.producerId;
+    return mixed ? undefined : head;
+  }
+
+  /** Moves the head into flight. */
+  send(): void {
+    const head = this.#waiting.shift();
+    if (head) this.#inFlight.push(head);
+  }
+
+  /** An answer came (or will never come). A failed shipment goes back to its place in the line. */
+  settle(shipment: Shipment, verdict: Verdict): void {
+    const index = this.#inFlight.indexOf(shipment);
+    if (index >= 0) this.#inFlight.splice(index, 1);
+    shipment.verdict = verdict;
+    if (verdict.action === 'done') {
+      this.attempt = 0;
+      return;
+    }
+    this.#waiting.push(shipment);
+    this.#waiting.sort((a, b) => a.order - b.order);
+    if (this.state === 'open') this.state = 'settling';
+  }
+
+  /** All that was in flight came back: time to mend what failed. */
+  get isSettled(): boolean {
+    return this.state === 'settling' && this.#inFlight.length === 0;
+  }
+
+  /** Takes the head out of the line: delivered after all, or given up by a counted rule. */
+  dropHead(): Shipment | undefined {
+    return this.#waiting.shift();
+  }
+
+  /** Puts `parts` in the head's place. */
+  replaceHead(parts: readonly Shipment[]): void {
+    this.#waiting.splice(0, 1, ...parts);
+  }
+}

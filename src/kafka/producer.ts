@@ -1,0 +1,396 @@
+// Sealed batches → Kafka, each exactly once: chooses the partition at the seal, stamps id and
+// sequence into the journal before the first send, keeps at most five in flight a partition and in
+// order, and frees the journal on the acknowledgement only. Knows no HTTP and loses nothing: there
+// is no way out of here for a batch but `acknowledge`, after the broker's word or a counted rule.
+
+import type { Journal } from '../journal/journal.ts';
+import { PARTITION_MAX } from '../journal/journalled-batch.ts';
+import type { Compression, ProducerStamp } from '../record-batch.ts';
+import { BrokerUnreachable, type Cluster } from './cluster.ts';
+import { compressBatch } from './compression.ts';
+import { backOffMs, HOLD_MS, NO_ANSWER, type Verdict, verdictOf } from './errors.ts';
+import { PartitionQueue, type Shipment } from './partition-queue.ts';
+import {
+  describeProducersRequest,
+  initProducerIdRequest,
+  type ProducerState,
+  produceRequest,
+} from './protocol.ts';
+import { RECOVERED, Remedy } from './remedy.ts';
+
+/** How long the broker may wait for its replicas. */
+const ACKS_TIMEOUT_MS = 15_000;
+/** As Java's metadata.max.age.ms: finds new partitions. */
+const METADATA_MAX_AGE_MS = 300_000;
+/** While delivery stays broken, a new reason is worth a line this often at most. */
+const REPORT_AGAIN_MS = 10_000;
+const NOT_IDEMPOTENT = { producerId: -1n, producerEpoch: -1 };
+
+export interface ProducerOptions {
+  readonly topic: string;
+  readonly acks: 'all' | '1';
+  readonly compression: Compression;
+  /** One line when the state of delivery changes; never one per retry. */
+  readonly onChange: (trouble: string | undefined) => void;
+  readonly onWarning: (message: string) => void;
+}
+
+export interface ProducerCounters {
+  acknowledged: number;
+  acknowledgedBatches: number;
+  alreadyDelivered: number;
+  possiblyDuplicated: number;
+  oversize: number;
+  retries: number;
+  /** Refusals by Kafka's error name. */
+  readonly refusals: Map<string, number>;
+}
+
+export class Producer {
+  readonly counters: ProducerCounters = {
+    acknowledged: 0,
+    acknowledgedBatches: 0,
+    alreadyDelivered: 0,
+    possiblyDuplicated: 0,
+    oversize: 0,
+    retries: 0,
+    refusals: new Map(),
+  };
+  /** Called with the milliseconds from a batch's first record to its acknowledgement. */
+  onAcknowledged: (ageMs: number) => void = () => {};
+  readonly #journal: Journal;
+  readonly #cluster: Cluster;
+  readonly #options: ProducerOptions;
+  readonly #remedy: Remedy;
+  readonly #queues: PartitionQueue[] = [];
+  #producer: Pick<ProducerStamp, 'producerId' | 'producerEpoch'> | undefined;
+  #refreshing: Promise<void> | undefined;
+  #refreshTimer: Timer | undefined;
+  #rotation = 0;
+  /** What keeps the metadata away. */
+  #unreachable: string | undefined = 'no broker has answered yet';
+  #reported: string | undefined = this.#unreachable;
+  #reportedAt = 0;
+  #stopped = false;
+  #onIdle: (() => void) | undefined;
+
+  constructor(journal: Journal, cluster: Cluster, options: ProducerOptions) {
+    this.#journal = journal;
+    this.#cluster = cluster;
+    this.#options = options;
+    const inquiries = {
+      describeProducers: (queue: PartitionQueue) => this.#describeProducers(queue),
+      newProducerId: () => this.#newProducerId(),
+    };
+    this.#remedy = new Remedy(journal, inquiries, this.counters, (shipment) => this.#finish(shipment));
+    journal.onSealed = () => this.#pump();
+  }
+
+  /** Why nothing arrives; undefined while the last word from the brokers was good. */
+  get trouble(): string | undefined {
+    return this.#unreachable ?? this.#queues.find((queue) => queue.trouble)?.trouble;
+  }
+
+  get inFlight(): number {
+    return this.#queues.reduce((sum, queue) => sum + queue.inFlight, 0);
+  }
+
+  /** Connects, for ever if need be. Never rejects. */
+  async start(): Promise<void> {
+    for (let attempt = 0; !this.#stopped; attempt++) {
+      try {
+        await this.#refreshMetadata();
+        this.#producer ??= await this.#newProducerId();
+        this.#queues.forEach((queue) => this.#adopt(queue));
+        this.#pump();
+        this.#scheduleRefresh();
+        return;
+      } catch (error) {
+        this.#unreachable = (error as Error).message;
+        this.#noteChange();
+        await Bun.sleep(isHeld(error) ? HOLD_MS : backOffMs(attempt));
+      }
+    }
+  }
+
+  /** Waits until Kafka has all that was sealed; false when `deadlineMs` (from now) came first. */
+  async drain(deadlineMs: number): Promise<boolean> {
+    const { promise, resolve } = Promise.withResolvers<boolean>();
+    const timer = setTimeout(() => resolve(false), deadlineMs);
+    this.#onIdle = () => resolve(true);
+    this.#checkIdle();
+    const drained = await promise;
+    clearTimeout(timer);
+    return drained;
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    clearTimeout(this.#refreshTimer);
+    await this.#cluster.close();
+  }
+
+  /** Hands out sealed batches while partitions have room, then sends what may go. */
+  #pump(): void {
+    if (!this.#producer || this.#stopped) return;
+    for (let queue = this.#choose(); queue; queue = this.#choose()) {
+      const batch = this.#journal.take();
+      if (!batch) break;
+      const { placement } = batch;
+      const placedAt = placement && this.#queues[placement.partition];
+      if (placedAt) {
+        placedAt.enqueue(batch, placement).verdict = {
+          name: RECOVERED,
+          action: 'inquire',
+          persistence: 'unknown',
+        };
+        if (placedAt.state === 'open') placedAt.state = 'settling';
+        continue;
+      }
+      // Placed in a partition that is no more: the topic was made anew, or is another one.
+      if (placement) this.counters.possiblyDuplicated += batch.recordCount;
+      const stamp = queue.nextStamp(batch.recordCount);
+      this.#journal.place(batch, { ...stamp, partition: queue.partition });
+      queue.enqueue(batch, stamp);
+    }
+    for (const queue of this.#queues) this.#advance(queue);
+    this.#checkIdle();
+  }
+
+  /** The partition with the least to do; among equals each gets its turn. */
+  #choose(): PartitionQueue | undefined {
+    let best: PartitionQueue | undefined;
+    for (let step = 1; step <= this.#queues.length; step++) {
+      const queue = this.#queues[(this.#rotation + step) % this.#queues.length];
+      if (queue?.hasRoom && (!best || queue.load < best.load)) best = queue;
+    }
+    if (best) this.#rotation = best.partition;
+    return best;
+  }
+
+  #advance(queue: PartitionQueue): void {
+    if (queue.isSettled) {
+      queue.state = 'mending';
+      void this.#mend(queue);
+      return;
+    }
+    for (let head = queue.peek(); head; head = queue.peek()) {
+      if (!this.#isReady(queue, head)) return;
+      queue.send();
+      this.#send(queue, head);
+    }
+  }
+
+  #isReady(queue: PartitionQueue, shipment: Shipment): boolean {
+    if (shipment.payload) return true;
+    const plain = shipment.cut ?? this.#journal.bytesOf(shipment.batch);
+    const { compression } = this.#options;
+    if (compression === 'none') {
+      shipment.payload = plain;
+      return true;
+    }
+    if (shipment.compressing) return false;
+    shipment.compressing = true;
+    void compressBatch(plain, compression)
+      .catch((error: Error) => {
+        this.#options.onWarning(`compression failed (${error.message}), batch is sent plain`);
+        return plain;
+      })
+      .then((payload) => {
+        shipment.payload = payload;
+        shipment.compressing = false;
+        this.#advance(queue);
+      });
+    return false;
+  }
+
+  #send(queue: PartitionQueue, shipment: Shipment): void {
+    const { topic, acks } = this.#options;
+    const payload = shipment.payload ?? Buffer.alloc(0);
+    const wire = acks === 'all' ? -1 : 1;
+    const request = produceRequest(topic, queue.partition, wire, ACKS_TIMEOUT_MS, payload);
+    this.#cluster.send(queue.leader, request).then(
+      ({ errorCode }) => this.#settle(queue, shipment, verdictOf(errorCode)),
+      (error: Error) => this.#settle(queue, shipment, verdictOfFailure(error), error.message),
+    );
+  }
+
+  #settle(queue: PartitionQueue, shipment: Shipment, verdict: Verdict, why = verdict.name): void {
+    queue.settle(shipment, verdict);
+    if (verdict.action === 'done') {
+      queue.trouble = undefined;
+      this.counters.acknowledged += shipment.recordCount;
+      this.#finish(shipment);
+    } else {
+      if (verdict.action !== 'recut') queue.trouble = why;
+      this.counters.retries++;
+      const { refusals } = this.counters;
+      refusals.set(verdict.name, (refusals.get(verdict.name) ?? 0) + 1);
+    }
+    this.#noteChange();
+    this.#pump();
+  }
+
+  /** The last part of a batch to end frees its room in the journal. */
+  #finish({ batch, parts }: Shipment): void {
+    parts.left--;
+    if (parts.left > 0) return;
+    this.counters.acknowledgedBatches++;
+    this.onAcknowledged(Date.now() - batch.baseTimestamp);
+    this.#journal.acknowledge(batch);
+  }
+
+  /** Until the head of the line may be sent again. Never rejects. */
+  async #mend(queue: PartitionQueue): Promise<void> {
+    while (!this.#stopped) {
+      try {
+        await this.#applyRemedy(queue, queue.waiting[0]);
+        if (queue.leader >= 0) break;
+        throw new Error(`partition ${queue.partition} has no leader`);
+      } catch (error) {
+        queue.trouble = (error as Error).message;
+        this.#noteChange();
+        await Bun.sleep(backOffMs(queue.attempt++));
+        await this.#refreshMetadata().catch(() => undefined); // noted where it failed
+      }
+    }
+    queue.state = 'open';
+    if (queue.waiting.length === 0) queue.trouble = undefined;
+    this.#noteChange();
+    this.#pump();
+  }
+
+  async #applyRemedy(queue: PartitionQueue, head: Shipment | undefined): Promise<void> {
+    const action = head?.verdict?.action ?? 'retry';
+    switch (action) {
+      case 'done':
+        return;
+      case 'inquire':
+        return this.#remedy.inquire(queue);
+      case 'new id':
+        return this.#remedy.renumber(queue);
+      case 'recut':
+        this.#options.onWarning(
+          'the broker refuses batches of this size and they are split: ' +
+            'lower BATCH_BYTES below its message.max.bytes',
+        );
+        return this.#remedy.recut(queue);
+      case 'hold':
+        await Bun.sleep(HOLD_MS);
+        return this.#refreshMetadata();
+      case 'retry':
+      case 'new leader':
+        if (head) await Bun.sleep(backOffMs(queue.attempt++));
+        return this.#refreshMetadata();
+    }
+  }
+
+  /** One at a time, whoever asks. @throws what kept the metadata away */
+  #refreshMetadata(): Promise<void> {
+    this.#refreshing ??= this.#fetchMetadata()
+      .then(
+        () => {
+          this.#unreachable = undefined;
+        },
+        (error: Error) => {
+          this.#unreachable = error.message;
+          throw error;
+        },
+      )
+      .finally(() => {
+        this.#refreshing = undefined;
+        this.#noteChange();
+      });
+    return this.#refreshing;
+  }
+
+  async #fetchMetadata(): Promise<void> {
+    const { topic } = this.#options;
+    const { topicErrorCode, partitions } = await this.#cluster.metadata(topic);
+    if (topicErrorCode !== 0) throw new TopicUnusable(topic, verdictOf(topicErrorCode));
+    if (!partitions.some(({ leader }) => leader >= 0)) {
+      throw new Error(`no partition of topic ${topic} has a leader`);
+    }
+    for (const { partition, leader } of partitions) {
+      if (partition > PARTITION_MAX) continue;
+      const queue = (this.#queues[partition] ??= this.#newQueue(partition));
+      if (queue.leader !== leader && queue.inFlight > 0) queue.state = 'settling';
+      queue.leader = leader;
+    }
+  }
+
+  #newQueue(partition: number): PartitionQueue {
+    return new PartitionQueue(partition, this.#producer ?? NOT_IDEMPOTENT);
+  }
+
+  /** Queues made before there was a producer id get it now. */
+  #adopt(queue: PartitionQueue): void {
+    if (queue.stamp.producerId >= 0n || !this.#producer || this.#producer.producerId < 0n) return;
+    queue.stamp = { ...this.#producer, baseSequence: 0 };
+  }
+
+  async #newProducerId(): Promise<Pick<ProducerStamp, 'producerId' | 'producerEpoch'>> {
+    if (this.#options.acks !== 'all') return NOT_IDEMPOTENT;
+    const { errorCode, ...producer } = await this.#cluster.sendToAny(initProducerIdRequest());
+    if (errorCode !== 0) throw new Error(`no producer id: ${verdictOf(errorCode).name}`);
+    return producer;
+  }
+
+  async #describeProducers(queue: PartitionQueue): Promise<readonly ProducerState[] | undefined> {
+    if (this.#options.acks !== 'all') return undefined;
+    const request = describeProducersRequest(this.#options.topic, queue.partition);
+    const { errorCode, producers } = await this.#cluster.send(queue.leader, request);
+    const { action, name } = verdictOf(errorCode);
+    if (action === 'done') return producers;
+    if (action !== 'hold') throw new Error(`DescribeProducers: ${name}`);
+    this.#options.onWarning(
+      `DescribeProducers is refused (${name}): grant READ on the topic, ` +
+        'or records sent before a crash may arrive twice',
+    );
+    return undefined;
+  }
+
+  #scheduleRefresh(): void {
+    this.#refreshTimer = setTimeout(() => {
+      void this.#refreshMetadata()
+        .then(() => this.#pump())
+        .catch(() => undefined) // noted where it failed
+        .finally(() => this.#stopped || this.#scheduleRefresh());
+    }, METADATA_MAX_AGE_MS);
+  }
+
+  /** One line when delivery stops and one when it is back, however many tries lie between. */
+  #noteChange(): void {
+    const { trouble } = this;
+    const changed = (trouble === undefined) !== (this.#reported === undefined);
+    const quiet = performance.now() - this.#reportedAt < REPORT_AGAIN_MS;
+    if (!changed && (quiet || trouble === this.#reported)) return;
+    this.#reported = trouble;
+    this.#reportedAt = performance.now();
+    if (!this.#stopped) this.#options.onChange(trouble);
+  }
+
+  #checkIdle(): void {
+    if (!this.#onIdle || this.#journal.hasUntaken) return;
+    if (this.#queues.some((queue) => queue.load > 0)) return;
+    this.#onIdle();
+  }
+}
+
+class TopicUnusable extends Error {
+  readonly verdict: Verdict;
+
+  constructor(topic: string, verdict: Verdict) {
+    super(`topic ${topic}: ${verdict.name}`);
+    this.verdict = verdict;
+  }
+}
+
+function isHeld(error: unknown): boolean {
+  return error instanceof TopicUnusable && error.verdict.action === 'hold';
+}
+
+function verdictOfFailure(error: Error): Verdict {
+  const sent = !(error instanceof BrokerUnreachable) || error.sent;
+  return { ...NO_ANSWER, name: error.message, persistence: sent ? 'unknown' : 'not persisted' };
+}

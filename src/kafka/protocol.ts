@@ -1,0 +1,440 @@
+// The requests hoplog sends itself, as bytes, and their answers. Pure: no connection.
+// Numbers are big-endian; STRING = int16 length + UTF-8, ARRAY = int32 count. "Compact" forms (from
+// flexible versions) count length + 1 as an unsigned varint and end with a tag section, here empty.
+// Answers come from the network: every read is bounds-checked and throws `ResponseMalformed`.
+
+/** One request kind: what connection.send of kafkajs needs, with the answer already decoded. */
+export interface KafkaRequest<Answer> {
+  readonly apiKey: number;
+  readonly apiVersion: number;
+  readonly apiName: string;
+  readonly body: Buffer;
+  readonly decode: (payload: Buffer) => Answer;
+}
+
+export class ResponseMalformed extends Error {
+  override readonly name = 'ResponseMalformed';
+}
+
+export interface ProduceAnswer {
+  readonly errorCode: number;
+  readonly baseOffset: bigint;
+  readonly throttleMs: number;
+}
+
+/**
+ * Produce v7 (key 0) of one batch to one partition:
+ *   transactional_id NULLABLE_STRING | acks INT16 | timeout_ms INT32
+ *   | [topic STRING | [partition INT32 | records BYTES]]
+ * Answer: [topic | [partition INT32 | error_code INT16 | base_offset INT64 | log_append_time INT64
+ *   | log_start_offset INT64]] | throttle_time_ms INT32
+ *
+ * `batch`: a whole record batch. Its first eight bytes are sent as zeros and its leader epoch as -1,
+ * whatever the journal keeps there.
+ */
+export function produceRequest(
+  topic: string,
+  partition: number,
+  acks: -1 | 1,
+  timeoutMs: number,
+  batch: Uint8Array,
+): KafkaRequest<ProduceAnswer> {
+  const head = new Writer(64 + Buffer.byteLength(topic) + batch.length);
+  head.int16(-1).int16(acks).int32(timeoutMs);
+  head.int32(1).string(topic).int32(1).int32(partition).int32(batch.length);
+  const at = head.position;
+  head.raw(batch);
+  head.buffer.fill(0, at, at + 8);
+  head.buffer.writeInt32BE(-1, at + 12);
+  const decode = (payload: Buffer): ProduceAnswer => {
+    const reader = new Reader(payload);
+    const [answer] = reader.array(() => {
+      reader.string();
+      return reader.array(() => {
+        reader.int32();
+        const errorCode = reader.int16();
+        const baseOffset = reader.int64();
+        reader.skip(16);
+        return { errorCode, baseOffset };
+      });
+    });
+    const [result] = answer ?? [];
+    if (!result) throw new ResponseMalformed('Produce answer without a partition');
+    return { ...result, throttleMs: reader.int32() };
+  };
+  return { apiKey: 0, apiVersion: 7, apiName: 'Produce', body: head.done(), decode };
+}
+
+export interface ProducerIdAnswer {
+  readonly errorCode: number;
+  readonly producerId: bigint;
+  readonly producerEpoch: number;
+}
+
+/**
+ * InitProducerId v1 (key 22): transactional_id NULLABLE_STRING | transaction_timeout_ms INT32
+ * Answer: throttle_time_ms INT32 | error_code INT16 | producer_id INT64 | producer_epoch INT16
+ */
+export function initProducerIdRequest(): KafkaRequest<ProducerIdAnswer> {
+  const body = new Writer(6).int16(-1).int32(60_000).done();
+  const decode = (payload: Buffer): ProducerIdAnswer => {
+    const reader = new Reader(payload);
+    reader.int32();
+    return {
+      errorCode: reader.int16(),
+      producerId: reader.int64(),
+      producerEpoch: reader.int16(),
+    };
+  };
+  return { apiKey: 22, apiVersion: 1, apiName: 'InitProducerId', body, decode };
+}
+
+export interface NodeAddress {
+  readonly nodeId: number;
+  readonly host: string;
+  readonly port: number;
+}
+
+export interface PartitionMetadata {
+  readonly errorCode: number;
+  readonly partition: number;
+  /** Node id of the leader; -1 = none at the moment. */
+  readonly leader: number;
+}
+
+export interface MetadataAnswer {
+  readonly nodes: readonly NodeAddress[];
+  readonly topicErrorCode: number;
+  readonly partitions: readonly PartitionMetadata[];
+}
+
+/**
+ * Metadata v4 (key 3) of one topic: [topic STRING] | allow_auto_topic_creation BOOLEAN
+ * Answer: throttle_time_ms INT32 | [node_id INT32 | host STRING | port INT32 | rack NULLABLE_STRING]
+ *   | cluster_id NULLABLE_STRING | controller_id INT32 | [error_code INT16 | topic STRING
+ *   | is_internal BOOLEAN | [error_code INT16 | partition INT32 | leader INT32
+ *   | [replica INT32] | [in_sync_replica INT32]]]
+ * kafkajs's own decoder throws as soon as one partition has no leader; hoplog sends to the others.
+ */
+export function metadataRequest(topic: string): KafkaRequest<MetadataAnswer> {
+  const body = new Writer(16 + Buffer.byteLength(topic)).int32(1).string(topic).int8(0).done();
+  const decode = (payload: Buffer): MetadataAnswer => {
+    const reader = new Reader(payload);
+    reader.int32();
+    const nodes = reader.array(() => {
+      const node = { nodeId: reader.int32(), host: reader.string(), port: reader.int32() };
+      reader.string();
+      return node;
+    });
+    reader.string();
+    reader.int32();
+    const [found] = reader.array(() => {
+      const topicErrorCode = reader.int16();
+      reader.string();
+      reader.skip(1);
+      return { topicErrorCode, partitions: reader.array(() => readPartition(reader)) };
+    });
+    if (!found) throw new ResponseMalformed('Metadata answer without the topic');
+    return { nodes, ...found };
+  };
+  return { apiKey: 3, apiVersion: 4, apiName: 'Metadata', body, decode };
+}
+
+function readPartition(reader: Reader): PartitionMetadata {
+  const errorCode = reader.int16();
+  const partition = reader.int32();
+  const leader = reader.int32();
+  reader.array(() => reader.int32());
+  reader.array(() => reader.int32());
+  return { errorCode, partition, leader };
+}
+
+export interface ProducerState {
+  readonly producerId: bigint;
+  readonly producerEpoch: number;
+  /** Sequence of the last record of that producer in the partition; -1 = none known. */
+  readonly lastSequence: number;
+}
+
+export interface DescribeProducersAnswer {
+  readonly errorCode: number;
+  readonly producers: readonly ProducerState[];
+}
+
+/**
+ * DescribeProducers v0 (key 61, flexible) of one partition, to its leader:
+ *   [compact: topic COMPACT_STRING | [compact: partition INT32] | tags] | tags
+ * Answer: tags | throttle_time_ms INT32 | [compact: topic | [compact: partition INT32
+ *   | error_code INT16 | error_message COMPACT_NULLABLE_STRING | [compact: producer_id INT64
+ *   | producer_epoch INT32 | last_sequence INT32 | last_timestamp INT64 | coordinator_epoch INT32
+ *   | current_txn_start_offset INT64 | tags] | tags] | tags] | tags
+ * The flexible request header ends with a tag section that kafkajs does not write: it goes first in
+ * the body.
+ */
+export function describeProducersRequest(
+  topic: string,
+  partition: number,
+): KafkaRequest<DescribeProducersAnswer> {
+  const body = new Writer(32 + Buffer.byteLength(topic)).int8(0);
+  body.uvarint(2).compactString(topic).uvarint(2).int32(partition).int8(0).int8(0);
+  const decode = (payload: Buffer): DescribeProducersAnswer => {
+    const reader = new Reader(payload);
+    reader.tags();
+    reader.int32();
+    const [found] = reader.compactArray(() => {
+      reader.compactString();
+      const partitions = reader.compactArray(() => readProducers(reader));
+      reader.tags();
+      return partitions[0];
+    });
+    if (!found) throw new ResponseMalformed('DescribeProducers answer without the partition');
+    return found;
+  };
+  return {
+    apiKey: 61,
+    apiVersion: 0,
+    apiName: 'DescribeProducers',
+    body: body.done(),
+    decode,
+  };
+}
+
+function readProducers(reader: Reader): DescribeProducersAnswer {
+  reader.int32();
+  const errorCode = reader.int16();
+  reader.compactString();
+  const producers = reader.compactArray(() => {
+    const producerId = reader.int64();
+    const producerEpoch = reader.int32();
+    const lastSequence = reader.int32();
+    reader.skip(20);
+    reader.tags();
+    return { producerId, producerEpoch, lastSequence };
+  });
+  reader.tags();
+  return { errorCode, producers };
+}
+
+
+export interface OffsetAnswer {
+  readonly errorCode: number;
+  readonly offset: bigint;
+}
+
+const EARLIEST = -2n;
+
+/**
+ * ListOffsets v1 (key 2): replica_id INT32 | [topic STRING | [partition INT32 | timestamp INT64]]
+ * Answer: [topic | [partition INT32 | error_code INT16 | timestamp INT64 | offset INT64]]
+ */
+export function earliestOffsetRequest(
+  topic: string,
+  partition: number,
+): KafkaRequest<OffsetAnswer> {
+  const writer = new Writer(32 + Buffer.byteLength(topic));
+  writer.int32(-1).int32(1).string(topic).int32(1).int32(partition).int64(EARLIEST);
+  const decode = (payload: Buffer): OffsetAnswer => {
+    const reader = new Reader(payload);
+    const [answer] = reader.array(() => {
+      reader.string();
+      return reader.array(() => {
+        reader.int32();
+        const errorCode = reader.int16();
+        reader.int64();
+        return { errorCode, offset: reader.int64() };
+      });
+    });
+    const [result] = answer ?? [];
+    if (!result) throw new ResponseMalformed('ListOffsets answer without the partition');
+    return result;
+  };
+  return { apiKey: 2, apiVersion: 1, apiName: 'ListOffsets', body: writer.done(), decode };
+}
+
+export interface FetchAnswer {
+  readonly errorCode: number;
+  readonly highWatermark: bigint;
+  /** Whole batches, the last one possibly cut off. */
+  readonly records: Buffer;
+}
+
+const FETCH_BYTES_MAX = 4 * 2 ** 20;
+
+/**
+ * Fetch v4 (key 1) of one partition: replica_id INT32 | max_wait_ms INT32 | min_bytes INT32
+ *   | max_bytes INT32 | isolation_level INT8 | [topic STRING | [partition INT32
+ *   | fetch_offset INT64 | partition_max_bytes INT32]]
+ * Answer: throttle_time_ms INT32 | [topic | [partition INT32 | error_code INT16
+ *   | high_watermark INT64 | last_stable_offset INT64 | [producer_id INT64 | first_offset INT64]
+ *   | records BYTES]]
+ */
+export function fetchRequest(
+  topic: string,
+  partition: number,
+  offset: bigint,
+): KafkaRequest<FetchAnswer> {
+  const writer = new Writer(64 + Buffer.byteLength(topic));
+  writer.int32(-1).int32(0).int32(0).int32(FETCH_BYTES_MAX).int8(0);
+  writer.int32(1).string(topic).int32(1).int32(partition).int64(offset).int32(FETCH_BYTES_MAX);
+  const decode = (payload: Buffer): FetchAnswer => {
+    const reader = new Reader(payload);
+    reader.int32();
+    const [answer] = reader.array(() => {
+      reader.string();
+      return reader.array(() => readFetched(reader));
+    });
+    const [result] = answer ?? [];
+    if (!result) throw new ResponseMalformed('Fetch answer without the partition');
+    return result;
+  };
+  return { apiKey: 1, apiVersion: 4, apiName: 'Fetch', body: writer.done(), decode };
+}
+
+function readFetched(reader: Reader): FetchAnswer {
+  reader.int32();
+  const errorCode = reader.int16();
+  const highWatermark = reader.int64();
+  reader.int64();
+  reader.array(() => reader.skip(16));
+  return { errorCode, highWatermark, records: reader.bytes() };
+}
+
+class Writer {
+  readonly buffer: Buffer;
+  position = 0;
+
+  constructor(bytesMax: number) {
+    this.buffer = Buffer.allocUnsafe(bytesMax);
+  }
+
+  int8(value: number): this {
+    this.position = this.buffer.writeInt8(value, this.position);
+    return this;
+  }
+
+  int16(value: number): this {
+    this.position = this.buffer.writeInt16BE(value, this.position);
+    return this;
+  }
+
+  int32(value: number): this {
+    this.position = this.buffer.writeInt32BE(value, this.position);
+    return this;
+  }
+
+  int64(value: bigint): this {
+    this.position = this.buffer.writeBigInt64BE(value, this.position);
+    return this;
+  }
+
+  uvarint(value: number): this {
+    let rest = value;
+    for (; rest >= 0x80; rest >>>= 7) this.buffer[this.position++] = (rest & 0x7f) | 0x80;
+    this.buffer[this.position++] = rest;
+    return this;
+  }
+
+  string(text: string): this {
+    this.int16(Buffer.byteLength(text));
+    this.position += this.buffer.write(text, this.position);
+    return this;
+  }
+
+  compactString(text: string): this {
+    this.uvarint(Buffer.byteLength(text) + 1);
+    this.position += this.buffer.write(text, this.position);
+    return this;
+  }
+
+  raw(bytes: Uint8Array): this {
+    this.buffer.set(bytes, this.position);
+    this.position += bytes.length;
+    return this;
+  }
+
+  done(): Buffer {
+    return this.buffer.subarray(0, this.position);
+  }
+}
+
+class Reader {
+  readonly #buffer: Buffer;
+  #position = 0;
+
+  constructor(buffer: Buffer) {
+    this.#buffer = buffer;
+  }
+
+  skip(bytes: number): number {
+    const at = this.#position;
+    if (bytes < 0 || at + bytes > this.#buffer.length) {
+      throw new ResponseMalformed(`answer ends at byte ${this.#buffer.length}, needs ${bytes} more`);
+    }
+    this.#position += bytes;
+    return at;
+  }
+
+  int16(): number {
+    return this.#buffer.readInt16BE(this.skip(2));
+  }
+
+  int32(): number {
+    return this.#buffer.readInt32BE(this.skip(4));
+  }
+
+  int64(): bigint {
+    return this.#buffer.readBigInt64BE(this.skip(8));
+  }
+
+  uvarint(): number {
+    let value = 0;
+    for (let shift = 0; shift < 35; shift += 7) {
+      const byte = this.#buffer[this.skip(1)] ?? 0;
+      value |= (byte & 0x7f) << shift;
+      if (byte < 0x80) return value >>> 0;
+    }
+    throw new ResponseMalformed('varint longer than five bytes');
+  }
+
+  /** Nullable strings read as ''. */
+  string(): string {
+    const bytes = Math.max(0, this.int16());
+    const at = this.skip(bytes);
+    return this.#buffer.toString('utf8', at, at + bytes);
+  }
+
+  bytes(): Buffer {
+    const bytes = Math.max(0, this.int32());
+    const at = this.skip(bytes);
+    return this.#buffer.subarray(at, at + bytes);
+  }
+
+  compactString(): string {
+    const bytes = Math.max(0, this.uvarint() - 1);
+    const at = this.skip(bytes);
+    return this.#buffer.toString('utf8', at, at + bytes);
+  }
+
+  array<Item>(item: () => Item): Item[] {
+    return this.#items(this.int32(), item);
+  }
+
+  compactArray<Item>(item: () => Item): Item[] {
+    return this.#items(this.uvarint() - 1, item);
+  }
+
+  tags(): void {
+    for (let left = this.uvarint(); left > 0; left--) {
+      this.uvarint();
+      this.skip(this.uvarint());
+    }
+  }
+
+  #items<Item>(count: number, item: () => Item): Item[] {
+    // Every item takes a byte or more: a larger count is garbage, and must not be allocated.
+    if (count > this.#buffer.length) throw new ResponseMalformed(`array of ${count} items`);
+    const items: Item[] = [];
+    for (let index = 0; index < count; index++) items.push(item());
+    return items;
+  }
+}

@@ -1,0 +1,144 @@
+// What to do once a partition's batches came back failed: turns the head's verdict into a line of
+// shipments that can be sent again without losing or doubling a record. Knows no timers and no
+// connections; asks the broker through `Inquiries`.
+
+import {
+  nextSequence,
+  type ProducerStamp,
+  readBatchHeader,
+  recutBatch,
+  writeStamp,
+} from '../record-batch.ts';
+import type { Journal } from '../journal/journal.ts';
+import type { PartitionQueue, Shipment } from './partition-queue.ts';
+import type { ProducerState } from './protocol.ts';
+
+/** `producer.id.expiration.ms` of Kafka: after this the broker has forgotten a sequence. */
+const PRODUCER_ID_EXPIRATION_MS = 86_400_000;
+
+export interface Inquiries {
+  /** Last sequences the leader knows; undefined = it cannot or will not tell. */
+  describeProducers(queue: PartitionQueue): Promise<readonly ProducerState[] | undefined>;
+  newProducerId(): Promise<Pick<ProducerStamp, 'producerId' | 'producerEpoch'>>;
+}
+
+export interface RemedyCounters {
+  /** Records found to be in the log already when they were about to be sent again. */
+  alreadyDelivered: number;
+  /** Records sent again that may be in the log twice: the broker could no longer tell. */
+  possiblyDuplicated: number;
+  /** Records larger than the broker takes, given up one by one. */
+  oversize: number;
+}
+
+export class Remedy {
+  readonly #journal: Journal;
+  readonly #inquiries: Inquiries;
+  readonly #counters: RemedyCounters;
+  readonly #finish: (shipment: Shipment) => void;
+
+  constructor(
+    journal: Journal,
+    inquiries: Inquiries,
+    counters: RemedyCounters,
+    finish: (shipment: Shipment) => void,
+  ) {
+    this.#journal = journal;
+    this.#inquiries = inquiries;
+    this.#counters = counters;
+    this.#finish = finish;
+  }
+
+  /** The broker doubts a sequence, or we do after a restart: its own word decides. */
+  async inquire(queue: PartitionQueue): Promise<void> {
+    const states = await this.#inquiries.describeProducers(queue);
+    for (let head = queue.waiting[0]; head; head = queue.waiting[0]) {
+      const known = states?.find(({ producerId }) => producerId === head.stamp.producerId);
+      const arrived = known ? countArrived(head, known.lastSequence) : 0;
+      if (arrived === 0) break;
+      this.#counters.alreadyDelivered += Math.min(arrived, head.recordCount);
+      if (arrived < head.recordCount) {
+        queue.replaceHead(this.#split(head, [arrived]).slice(1));
+        head.parts.left--;
+        return;
+      }
+      queue.dropHead();
+      this.#finish(head);
+    }
+    const head = queue.waiting[0];
+    if (!head?.verdict) return;
+    const known = states?.find(({ producerId }) => producerId === head.stamp.producerId);
+    const fits =
+      known !== undefined && nextSequence(known.lastSequence, 1) === head.stamp.baseSequence;
+    if (fits) return;
+    // Found in the journal after a restart, and the broker knows nothing of it: it never arrived,
+    // or so long ago that the broker forgot.
+    if (head.verdict.name === RECOVERED && !known) {
+      const forgotten = Date.now() - head.batch.maxTimestamp > PRODUCER_ID_EXPIRATION_MS;
+      if (forgotten || !states) this.#counters.possiblyDuplicated += head.recordCount;
+      return;
+    }
+    await this.renumber(queue);
+  }
+
+  /** A new producer id for all that waits: the broker will not take the old sequences. */
+  async renumber(queue: PartitionQueue): Promise<void> {
+    const producer = await this.#inquiries.newProducerId();
+    queue.stamp = { ...producer, baseSequence: 0 };
+    for (const shipment of queue.waiting) {
+      if (shipment.verdict?.persistence === 'unknown') {
+        this.#counters.possiblyDuplicated += shipment.recordCount;
+      }
+      shipment.stamp = queue.nextStamp(shipment.recordCount);
+      shipment.payload = undefined;
+      shipment.verdict = undefined;
+      if (shipment.cut) writeStamp(shipment.cut, 0, shipment.cut.length, shipment.stamp);
+      else this.#journal.place(shipment.batch, { ...shipment.stamp, partition: queue.partition });
+    }
+  }
+
+  /** The broker found the head too large: halves, down to the one record that cannot be sent. */
+  async recut(queue: PartitionQueue): Promise<void> {
+    const head = queue.waiting[0];
+    if (!head) return;
+    if (head.recordCount > 1) {
+      queue.replaceHead(this.#split(head, [head.recordCount >> 1]));
+      return;
+    }
+    this.#counters.oversize++;
+    queue.dropHead();
+    this.#finish(head);
+    // Its sequence number will never arrive, and the broker takes none behind the gap.
+    if (head.stamp.producerId >= 0n) await this.renumber(queue);
+  }
+
+  #split(shipment: Shipment, cuts: readonly number[]): Shipment[] {
+    const source = shipment.cut ?? this.#journal.bytesOf(shipment.batch);
+    const bounds = [0, ...cuts, shipment.recordCount];
+    shipment.parts.left += cuts.length;
+    return cuts.concat(shipment.recordCount).map((to, index) => {
+      const from = bounds[index] ?? 0;
+      const cut = recutBatch(source, from, to);
+      const { batch, parts } = shipment;
+      // A batch has fewer than 2^24 records (its bytes are fewer), so parts never overtake.
+      const order = shipment.order + from / 2 ** 24;
+      const stamp = readBatchHeader(cut, 0);
+      return { batch, parts, order, recordCount: to - from, stamp, cut };
+    });
+  }
+}
+
+/** Verdict name of a batch that was placed by an earlier process. */
+export const RECOVERED = 'recovered after a restart';
+
+const HALF_CIRCLE = 2 ** 30;
+
+/** How many records of the shipment the log has, if its producer's last sequence is `last`. */
+function countArrived(shipment: Shipment, last: number): number {
+  if (last < 0) return 0;
+  // Sequences wrap at 2^31: a distance of more than half the circle is "behind".
+  let distance = last - shipment.stamp.baseSequence;
+  if (distance < -HALF_CIRCLE) distance += 2 * HALF_CIRCLE;
+  else if (distance > HALF_CIRCLE) distance -= 2 * HALF_CIRCLE;
+  return Math.max(0, Math.min(shipment.recordCount, distance + 1));
+}

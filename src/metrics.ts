@@ -1,0 +1,187 @@
+// Counters of all parts → Prometheus text. The parts count in plain numbers; prom-client reads those
+// when somebody asks, and is loaded only then.
+
+import type { Counter, Gauge, Registry } from 'prom-client';
+
+/** What one scrape reads. Names and units follow Prometheus' conventions. */
+export interface MetricSource {
+  readonly counters: Readonly<Record<string, readonly [help: string, read: () => number]>>;
+  readonly gauges: Readonly<Record<string, readonly [help: string, read: () => number]>>;
+  /** Kafka's refusals by error name. */
+  readonly refusals: () => ReadonlyMap<string, number>;
+}
+
+/** Structural, so that this file imports no other part. */
+export interface Parts {
+  readonly listener: {
+    readonly counters: { redirected: number; methodNotAllowed: number; refused: number };
+  };
+  readonly batcher: { readonly counters: { dropped: number; oversize: number; failed: number } };
+  readonly journal: {
+    readonly counters: {
+      appended: number;
+      sealed: number;
+      syncs: number;
+      syncSeconds: number;
+      lostBytes: number;
+      recycledSegments: number;
+    };
+    readonly bytes: number;
+    readonly backlogBytes: number;
+    readonly oldestTimestamp: number | undefined;
+  };
+  readonly producer?:
+    | {
+        readonly counters: {
+          acknowledged: number;
+          acknowledgedBatches: number;
+          alreadyDelivered: number;
+          possiblyDuplicated: number;
+          oversize: number;
+          retries: number;
+          refusals: ReadonlyMap<string, number>;
+        };
+        readonly inFlight: number;
+        readonly trouble: string | undefined;
+      }
+    | undefined;
+}
+
+export function metricSource({ listener, batcher, journal, producer }: Parts): MetricSource {
+  const http = listener.counters;
+  const lost = batcher.counters;
+  const log = journal.counters;
+  const kafka = producer?.counters;
+  return {
+    counters: {
+      hoplog_redirects_total: ['Requests redirected and recorded', () => http.redirected],
+      hoplog_method_not_allowed_total: ['Requests answered 405', () => http.methodNotAllowed],
+      hoplog_refused_total: ['Requests answered 503, journal full', () => http.refused],
+      hoplog_dropped_total: ['Records dropped, journal full', () => lost.dropped],
+      hoplog_failed_total: ['Records that capture or complete failed on', () => lost.failed],
+      hoplog_oversize_total: [
+        'Records larger than a batch or than the broker takes',
+        () => lost.oversize + (kafka?.oversize ?? 0),
+      ],
+      hoplog_appended_total: ['Records appended to the journal', () => log.appended],
+      hoplog_sealed_batches_total: ['Batches sealed', () => log.sealed],
+      hoplog_journal_syncs_total: ['fdatasync rounds', () => log.syncs],
+      hoplog_journal_sync_seconds_total: ['Time spent in them', () => log.syncSeconds],
+      hoplog_journal_unreadable_bytes_total: [
+        'Bytes of batches found damaged after a crash',
+        () => log.lostBytes,
+      ],
+      hoplog_journal_recycled_segments_total: [
+        'Oldest segments overwritten in local mode',
+        () => log.recycledSegments,
+      ],
+      hoplog_acknowledged_total: ['Records Kafka acknowledged', () => kafka?.acknowledged ?? 0],
+      hoplog_acknowledged_batches_total: [
+        'Batches Kafka acknowledged',
+        () => kafka?.acknowledgedBatches ?? 0,
+      ],
+      hoplog_already_delivered_total: [
+        'Records found in Kafka when about to be sent again',
+        () => kafka?.alreadyDelivered ?? 0,
+      ],
+      hoplog_possibly_duplicated_total: [
+        'Records sent again although Kafka may have them',
+        () => kafka?.possiblyDuplicated ?? 0,
+      ],
+      hoplog_kafka_retries_total: ['Batches sent again', () => kafka?.retries ?? 0],
+    },
+    gauges: {
+      hoplog_journal_bytes: ['Journal on disk', () => journal.bytes],
+      hoplog_backlog_bytes: ['Journal that Kafka has not acknowledged', () => journal.backlogBytes],
+      hoplog_oldest_unacknowledged_seconds: [
+        'Age of the oldest record Kafka has not acknowledged; 0 = none',
+        () => ageSeconds(journal.oldestTimestamp),
+      ],
+      hoplog_batches_in_flight: ['Batches sent and unanswered', () => producer?.inFlight ?? 0],
+      hoplog_ready: ['1 = Kafka takes records, or local mode', () => (producer?.trouble ? 0 : 1)],
+    },
+    refusals: () => kafka?.refusals ?? new Map(),
+  };
+}
+
+function ageSeconds(timestamp: number | undefined): number {
+  return timestamp === undefined ? 0 : Math.max(0, Date.now() - timestamp) / 1000;
+}
+
+const ACK_SECONDS_BUCKETS = [0.01, 0.05, 0.1, 0.25, 0.5, 1, 1.5, 2, 5, 10, 30, 60, 300, 3600];
+
+export class Metrics {
+  readonly #source: MetricSource;
+  readonly #acknowledgedAges = new Float64Array(ACK_SECONDS_BUCKETS.length + 1);
+  #acknowledgedSum = 0;
+  #registry: Promise<Registry> | undefined;
+
+  constructor(source: MetricSource) {
+    this.#source = source;
+  }
+
+  /** A batch was acknowledged `ageMs` after its first record was received. */
+  observeAcknowledged(ageMs: number): void {
+    const seconds = ageMs / 1000;
+    const bucket = ACK_SECONDS_BUCKETS.findIndex((bound) => seconds <= bound);
+    const index = bucket < 0 ? ACK_SECONDS_BUCKETS.length : bucket;
+    this.#acknowledgedAges[index] = (this.#acknowledgedAges[index] ?? 0) + 1;
+    this.#acknowledgedSum += seconds;
+  }
+
+  async exposition(): Promise<string> {
+    this.#registry ??= this.#build();
+    const registry = await this.#registry;
+    return `${await registry.metrics()}${this.#histogram()}`;
+  }
+
+  async #build(): Promise<Registry> {
+    const prom = await import('prom-client');
+    const registry = new prom.Registry();
+    const registers = [registry];
+    for (const [name, [help, read]] of Object.entries(this.#source.counters)) {
+      const counter: Counter = new prom.Counter({
+        name,
+        help,
+        registers,
+        collect: () => {
+          counter.reset();
+          counter.inc(read());
+        },
+      });
+    }
+    for (const [name, [help, read]] of Object.entries(this.#source.gauges)) {
+      const gauge: Gauge = new prom.Gauge({ name, help, registers, collect: () => gauge.set(read()) });
+    }
+    const { refusals } = this.#source;
+    const refused: Counter<'error'> = new prom.Counter({
+      name: 'hoplog_kafka_refusals_total',
+      help: 'Batches that a broker refused or did not answer for, by Kafka error',
+      labelNames: ['error'],
+      registers,
+      collect: () => {
+        refused.reset();
+        for (const [error, count] of refusals()) refused.inc({ error }, count);
+      },
+    });
+    return registry;
+  }
+
+  /** prom-client's histogram cannot be set from outside, so its six lines are written here. */
+  #histogram(): string {
+    const name = 'hoplog_acknowledge_seconds';
+    const lines = [
+      `# HELP ${name} Age of a batch, from its first record, when Kafka acknowledged it`,
+      `# TYPE ${name} histogram`,
+    ];
+    let count = 0;
+    for (const [index, bound] of ACK_SECONDS_BUCKETS.entries()) {
+      count += this.#acknowledgedAges[index] ?? 0;
+      lines.push(`${name}_bucket{le="${bound}"} ${count}`);
+    }
+    count += this.#acknowledgedAges[ACK_SECONDS_BUCKETS.length] ?? 0;
+    lines.push(`${name}_bucket{le="+Inf"} ${count}`, `${name}_sum ${this.#acknowledgedSum}`);
+    lines.push(`${name}_count ${count}`, '');
+    return lines.join('\n');
+  }
+}

@@ -1,0 +1,65 @@
+// `tail`: records as one JSON a line, from the topic, or in local mode from the journal.
+
+import { Unpackr } from 'msgpackr';
+import type { Config } from '../config.ts';
+import { JournalReader } from '../journal/journal-reader.ts';
+import { JournalUnusable } from '../journal/segment-store.ts';
+import { Cluster } from '../kafka/cluster.ts';
+import { TopicReader } from '../kafka/topic-reader.ts';
+
+const POLL_MS = 250;
+const unpackr = new Unpackr({ useRecords: false });
+
+export async function tail(config: Config, follow: boolean): Promise<void> {
+  stopQuietlyWhenNobodyReads();
+  const read = config.KAFKA_BROKERS.length > 0 ? topicValues(config) : journalValues(config);
+  do {
+    for await (const value of read()) await print(`${asJson(value)}\n`);
+    if (follow) await Bun.sleep(POLL_MS);
+  } while (follow);
+  // kafkajs keeps sockets open that nobody needs any more.
+  process.exit(0);
+}
+
+/** JSON text as it is; msgpack, whose maps and arrays begin with a byte no JSON begins with, decoded. */
+export function asJson(value: Uint8Array): string {
+  const first = value[0] ?? 0;
+  if (first < 0x80) return new TextDecoder().decode(value);
+  return JSON.stringify(unpackr.unpack(value));
+}
+
+function topicValues({ KAFKA_BROKERS, KAFKA_CLIENT_ID, KAFKA_TOPIC }: Config) {
+  const reader = new TopicReader(new Cluster(KAFKA_BROKERS, KAFKA_CLIENT_ID), KAFKA_TOPIC);
+  return async function* values(): AsyncGenerator<Uint8Array> {
+    for await (const { value } of reader.read()) yield value;
+  };
+}
+
+function journalValues({ JOURNAL_DIR }: Config) {
+  const reader = new JournalReader(JOURNAL_DIR);
+  return function* values(): Generator<Uint8Array> {
+    try {
+      yield* reader.read();
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException;
+      throw new JournalUnusable(
+        `JOURNAL_DIR=${JOURNAL_DIR} cannot be read (${code}). ` +
+          'Name the directory of a server, or set KAFKA_BROKERS to read the topic',
+      );
+    }
+  };
+}
+
+async function print(line: string): Promise<void> {
+  if (process.stdout.write(line)) return;
+  await new Promise((resolve) => {
+    process.stdout.once('drain', resolve);
+  });
+}
+
+/** `tail | head` closes the pipe: that is the end, not an error. */
+function stopQuietlyWhenNobodyReads(): void {
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    process.exit(error.code === 'EPIPE' ? 0 : 1);
+  });
+}
