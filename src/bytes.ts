@@ -28,7 +28,8 @@ export function foldWords(hash: number, words: Uint32Array, from: number, to: nu
 /** Mixes single bytes `[from, to)` into a running hash: for short, unaligned headers. */
 export function foldBytes(hash: number, bytes: Uint8Array, from: number, to: number): number {
   let folded = hash;
-  for (let index = from; index < to; index++) folded = Math.imul(folded ^ bytes[index]!, HASH_PRIME);
+  for (let index = from; index < to; index++)
+    folded = Math.imul(folded ^ bytes[index]!, HASH_PRIME);
   return folded;
 }
 

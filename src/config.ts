@@ -73,7 +73,9 @@ const location = z.string().refine((value) => {
 
 const brokers = z
   .string()
-  .transform((list) => (list === '' ? [] : list.split(',').map((entry) => parseBroker(entry.trim()))))
+  .transform((list) =>
+    list === '' ? [] : list.split(',').map((entry) => parseBroker(entry.trim())),
+  )
   .refine((list) => list.every(Boolean), 'must be a comma list of host:port, such as a:9092,b:9092')
   .transform((list) => list.filter((broker) => broker !== undefined));
 
@@ -187,7 +189,9 @@ export function readCommandLine(
   const [command = 'serve', ...surplus] = positionals;
   if (!(command in COMMANDS) || surplus.length > 0) {
     const asked = surplus.length > 0 ? positionals.join(' ') : command;
-    throw new ConfigError(`there is no command "${asked}": use ${Object.keys(COMMANDS).join(', ')}`);
+    throw new ConfigError(
+      `there is no command "${asked}": use ${Object.keys(COMMANDS).join(', ')}`,
+    );
   }
   if (values['follow'] === true && command !== 'tail') {
     throw new ConfigError('--follow belongs to the command tail');

@@ -151,7 +151,12 @@ export class Metrics {
       });
     }
     for (const [name, [help, read]] of Object.entries(this.#source.gauges)) {
-      const gauge: Gauge = new prom.Gauge({ name, help, registers, collect: () => gauge.set(read()) });
+      const gauge: Gauge = new prom.Gauge({
+        name,
+        help,
+        registers,
+        collect: () => gauge.set(read()),
+      });
     }
     const { refusals } = this.#source;
     const refused: Counter<'error'> = new prom.Counter({

@@ -10,6 +10,7 @@ import { Journal } from './journal/journal.ts';
 import { JournalUnusable } from './journal/segment-store.ts';
 import { Cluster } from './kafka/cluster.ts';
 import { Producer } from './kafka/producer.ts';
+import { Topic } from './kafka/topic.ts';
 import { Metrics, metricSource } from './metrics.ts';
 import { Batcher } from './record/batcher.ts';
 import { encoderFor } from './record/encode.ts';
@@ -49,7 +50,8 @@ async function serve(config: Config): Promise<void> {
     flushIntervalMs: config.FLUSH_INTERVAL_MS,
     onLost: (range) => log.error(range, 'records lost'),
   });
-  const producer = config.KAFKA_BROKERS.length > 0 ? createProducer(config, journal, log) : undefined;
+  const producer =
+    config.KAFKA_BROKERS.length > 0 ? createProducer(config, journal, log) : undefined;
   const listener = new Listener(
     {
       hostname: config.HOST,
@@ -89,12 +91,12 @@ async function serve(config: Config): Promise<void> {
 }
 
 function createProducer(config: Config, journal: Journal, log: Logger): Producer {
+  const onWarning = (message: string): void => log.warn(message);
   const cluster = new Cluster(config.KAFKA_BROKERS, config.KAFKA_CLIENT_ID);
-  return new Producer(journal, cluster, {
-    topic: config.KAFKA_TOPIC,
-    acks: config.KAFKA_ACKS,
-    compression: config.KAFKA_COMPRESSION,
-    onWarning: (message) => log.warn(message),
+  const { KAFKA_TOPIC: name, KAFKA_ACKS: acks, KAFKA_COMPRESSION: compression } = config;
+  return new Producer(journal, new Topic(cluster, { name, acks, onWarning }), {
+    compression,
+    onWarning,
     onChange: (reason) => {
       if (reason === undefined) log.info('Kafka takes records');
       else log.warn({ reason }, 'Kafka takes no records: the journal keeps them and retries');
@@ -122,7 +124,8 @@ async function shutDown(deadlineMs: number, running: Running): Promise<void> {
   // A disk that hangs must not hold the process: the page cache keeps what was written.
   await Promise.race([producer?.stop(), Bun.sleep(left())]);
   await Promise.race([journal.close(), Bun.sleep(left() + 100)]);
-  if (kept > 0) log.warn({ bytes: kept }, 'stopped; the journal keeps what Kafka has not confirmed');
+  if (kept > 0)
+    log.warn({ bytes: kept }, 'stopped; the journal keeps what Kafka has not confirmed');
   else log.info('stopped');
   process.exit(0);
 }

@@ -45,7 +45,10 @@ export class Listener {
       const { method } = request;
       if (method !== 'GET' && method !== 'HEAD') {
         counters.methodNotAllowed++;
-        return new Response(null, { status: 405, headers: { Allow: 'GET, HEAD', Connection: 'close' } });
+        return new Response(null, {
+          status: 405,
+          headers: { Allow: 'GET, HEAD', Connection: 'close' },
+        });
       }
       if (refuseWhenFull && journal.full) {
         counters.refused++;

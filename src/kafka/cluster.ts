@@ -22,9 +22,9 @@ const KEEP_ALIVE_MS = 60_000;
 
 // kafkajs arms a timer after every answer, whether or not anything waits, and that timer arms the
 // next: a 1 ms timer for ever, 2.8 % of an idle CPU (tulios/kafkajs#1751).
-const scheduleWhenNeeded = RequestQueue.prototype.scheduleCheckPendingRequests;
+const { scheduleCheckPendingRequests } = RequestQueue.prototype;
 RequestQueue.prototype.scheduleCheckPendingRequests = function schedule() {
-  if (this.pending.length > 0) scheduleWhenNeeded.call(this);
+  if (this.pending.length > 0) scheduleCheckPendingRequests.call(this);
 };
 
 export interface BrokerAddress {
@@ -166,9 +166,7 @@ export class Cluster {
   #discard(address: BrokerAddress, broker: Broker, reason: Error): void {
     const key = keyOf(address);
     const current = this.#brokers.get(key);
-    void current?.then((open) => {
-      if (open === broker && this.#brokers.get(key) === current) this.#brokers.delete(key);
-    });
+    if (current && Bun.peek(current) === broker) this.#brokers.delete(key);
     abandon(broker, reason);
   }
 }
@@ -214,11 +212,7 @@ async function exchange<Answer>(
  * kafkajs listens for `end` and `error` alone; a connection that is reset may only `close`, and its
  * requests would wait for their time-out.
  */
-function openSocket({
-  host,
-  port,
-  onConnect,
-}: BrokerAddress & { onConnect: () => void }): Socket {
+function openSocket({ host, port, onConnect }: BrokerAddress & { onConnect: () => void }): Socket {
   const family = isIP(host);
   const socket = connect({ host, port, ...(family === 0 ? {} : { family }) }, onConnect);
   socket.setKeepAlive(true, KEEP_ALIVE_MS);

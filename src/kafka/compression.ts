@@ -23,6 +23,8 @@ export async function compressBatch(
 ): Promise<Buffer> {
   const records = batch.subarray(BATCH_HEADER_BYTES);
   const compressed =
-    compression === 'gzip' ? await gzipAsync(records, { level: GZIP_LEVEL }) : await zstdAsync(records);
+    compression === 'gzip'
+      ? await gzipAsync(records, { level: GZIP_LEVEL })
+      : await zstdAsync(records);
   return compressedBatch(batch, COMPRESSION_CODEC[compression], compressed);
 }

@@ -2,11 +2,12 @@
 // has no exports map, so these paths can be imported; the version is pinned exactly for that reason.
 
 declare module 'kafkajs/src/network/requestQueue/index.js' {
+  interface RequestQueueState {
+    pending: unknown[];
+  }
   const RequestQueue: {
-    prototype: {
-      pending: unknown[];
-      throttledUntil: number;
-      scheduleCheckPendingRequests(): void;
+    prototype: RequestQueueState & {
+      scheduleCheckPendingRequests: (this: RequestQueueState) => void;
     };
   };
   export default RequestQueue;

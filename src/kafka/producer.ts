@@ -6,29 +6,19 @@
 import type { Journal } from '../journal/journal.ts';
 import { PARTITION_MAX } from '../journal/journalled-batch.ts';
 import type { Compression, ProducerStamp } from '../record-batch.ts';
-import { BrokerUnreachable, type Cluster } from './cluster.ts';
+import { BrokerUnreachable } from './cluster.ts';
 import { compressBatch } from './compression.ts';
 import { backOffMs, HOLD_MS, NO_ANSWER, type Verdict, verdictOf } from './errors.ts';
 import { PartitionQueue, type Shipment } from './partition-queue.ts';
-import {
-  describeProducersRequest,
-  initProducerIdRequest,
-  type ProducerState,
-  produceRequest,
-} from './protocol.ts';
 import { RECOVERED, Remedy } from './remedy.ts';
+import { NOT_IDEMPOTENT, type Topic, TopicUnusable } from './topic.ts';
 
-/** How long the broker may wait for its replicas. */
-const ACKS_TIMEOUT_MS = 15_000;
 /** As Java's metadata.max.age.ms: finds new partitions. */
 const METADATA_MAX_AGE_MS = 300_000;
 /** While delivery stays broken, a new reason is worth a line this often at most. */
 const REPORT_AGAIN_MS = 10_000;
-const NOT_IDEMPOTENT = { producerId: -1n, producerEpoch: -1 };
 
 export interface ProducerOptions {
-  readonly topic: string;
-  readonly acks: 'all' | '1';
   readonly compression: Compression;
   /** One line when the state of delivery changes; never one per retry. */
   readonly onChange: (trouble: string | undefined) => void;
@@ -59,7 +49,7 @@ export class Producer {
   /** Called with the milliseconds from a batch's first record to its acknowledgement. */
   onAcknowledged: (ageMs: number) => void = () => {};
   readonly #journal: Journal;
-  readonly #cluster: Cluster;
+  readonly #topic: Topic;
   readonly #options: ProducerOptions;
   readonly #remedy: Remedy;
   readonly #queues: PartitionQueue[] = [];
@@ -69,20 +59,16 @@ export class Producer {
   #rotation = 0;
   /** What keeps the metadata away. */
   #unreachable: string | undefined = 'no broker has answered yet';
-  #reported: string | undefined = this.#unreachable;
+  #reported: string | undefined;
   #reportedAt = 0;
   #stopped = false;
   #onIdle: (() => void) | undefined;
 
-  constructor(journal: Journal, cluster: Cluster, options: ProducerOptions) {
+  constructor(journal: Journal, topic: Topic, options: ProducerOptions) {
     this.#journal = journal;
-    this.#cluster = cluster;
+    this.#topic = topic;
     this.#options = options;
-    const inquiries = {
-      describeProducers: (queue: PartitionQueue) => this.#describeProducers(queue),
-      newProducerId: () => this.#newProducerId(),
-    };
-    this.#remedy = new Remedy(journal, inquiries, this.counters, (shipment) => this.#finish(shipment));
+    this.#remedy = new Remedy(journal, topic, this.counters, (shipment) => this.#finish(shipment));
     journal.onSealed = () => this.#pump();
   }
 
@@ -100,7 +86,9 @@ export class Producer {
     for (let attempt = 0; !this.#stopped; attempt++) {
       try {
         await this.#refreshMetadata();
-        this.#producer ??= await this.#newProducerId();
+        this.#producer ??= await this.#topic.newProducerId();
+        this.#unreachable = undefined;
+        this.#noteChange();
         this.#queues.forEach((queue) => this.#adopt(queue));
         this.#pump();
         this.#scheduleRefresh();
@@ -108,7 +96,7 @@ export class Producer {
       } catch (error) {
         this.#unreachable = (error as Error).message;
         this.#noteChange();
-        await Bun.sleep(isHeld(error) ? HOLD_MS : backOffMs(attempt));
+        await Bun.sleep(error instanceof TopicUnusable ? HOLD_MS : backOffMs(attempt));
       }
     }
   }
@@ -127,7 +115,7 @@ export class Producer {
   async stop(): Promise<void> {
     this.#stopped = true;
     clearTimeout(this.#refreshTimer);
-    await this.#cluster.close();
+    await this.#topic.close();
   }
 
   /** Hands out sealed batches while partitions have room, then sends what may go. */
@@ -196,20 +184,19 @@ export class Producer {
         this.#options.onWarning(`compression failed (${error.message}), batch is sent plain`);
         return plain;
       })
-      .then((payload) => {
-        shipment.payload = payload;
-        shipment.compressing = false;
-        this.#advance(queue);
-      });
+      .then((payload) => this.#compressed(queue, shipment, payload));
     return false;
   }
 
+  #compressed(queue: PartitionQueue, shipment: Shipment, payload: Buffer): void {
+    shipment.payload = payload;
+    shipment.compressing = false;
+    this.#advance(queue);
+  }
+
   #send(queue: PartitionQueue, shipment: Shipment): void {
-    const { topic, acks } = this.#options;
-    const payload = shipment.payload ?? Buffer.alloc(0);
-    const wire = acks === 'all' ? -1 : 1;
-    const request = produceRequest(topic, queue.partition, wire, ACKS_TIMEOUT_MS, payload);
-    this.#cluster.send(queue.leader, request).then(
+    const payload = shipment.payload ?? this.#journal.bytesOf(shipment.batch);
+    this.#topic.produce(queue, payload).then(
       ({ errorCode }) => this.#settle(queue, shipment, verdictOf(errorCode)),
       (error: Error) => this.#settle(queue, shipment, verdictOfFailure(error), error.message),
     );
@@ -287,30 +274,19 @@ export class Producer {
 
   /** One at a time, whoever asks. @throws what kept the metadata away */
   #refreshMetadata(): Promise<void> {
-    this.#refreshing ??= this.#fetchMetadata()
-      .then(
-        () => {
-          this.#unreachable = undefined;
-        },
-        (error: Error) => {
-          this.#unreachable = error.message;
-          throw error;
-        },
-      )
-      .finally(() => {
-        this.#refreshing = undefined;
-        this.#noteChange();
-      });
+    this.#refreshing ??= this.#fetchMetadata().finally(() => {
+      this.#refreshing = undefined;
+    });
     return this.#refreshing;
   }
 
   async #fetchMetadata(): Promise<void> {
-    const { topic } = this.#options;
-    const { topicErrorCode, partitions } = await this.#cluster.metadata(topic);
-    if (topicErrorCode !== 0) throw new TopicUnusable(topic, verdictOf(topicErrorCode));
-    if (!partitions.some(({ leader }) => leader >= 0)) {
-      throw new Error(`no partition of topic ${topic} has a leader`);
-    }
+    const partitions = await this.#topic.partitions().catch((error: Error) => {
+      this.#unreachable = error.message;
+      this.#noteChange();
+      throw error;
+    });
+    if (this.#producer) this.#unreachable = undefined;
     for (const { partition, leader } of partitions) {
       if (partition > PARTITION_MAX) continue;
       const queue = (this.#queues[partition] ??= this.#newQueue(partition));
@@ -327,27 +303,6 @@ export class Producer {
   #adopt(queue: PartitionQueue): void {
     if (queue.stamp.producerId >= 0n || !this.#producer || this.#producer.producerId < 0n) return;
     queue.stamp = { ...this.#producer, baseSequence: 0 };
-  }
-
-  async #newProducerId(): Promise<Pick<ProducerStamp, 'producerId' | 'producerEpoch'>> {
-    if (this.#options.acks !== 'all') return NOT_IDEMPOTENT;
-    const { errorCode, ...producer } = await this.#cluster.sendToAny(initProducerIdRequest());
-    if (errorCode !== 0) throw new Error(`no producer id: ${verdictOf(errorCode).name}`);
-    return producer;
-  }
-
-  async #describeProducers(queue: PartitionQueue): Promise<readonly ProducerState[] | undefined> {
-    if (this.#options.acks !== 'all') return undefined;
-    const request = describeProducersRequest(this.#options.topic, queue.partition);
-    const { errorCode, producers } = await this.#cluster.send(queue.leader, request);
-    const { action, name } = verdictOf(errorCode);
-    if (action === 'done') return producers;
-    if (action !== 'hold') throw new Error(`DescribeProducers: ${name}`);
-    this.#options.onWarning(
-      `DescribeProducers is refused (${name}): grant READ on the topic, ` +
-        'or records sent before a crash may arrive twice',
-    );
-    return undefined;
   }
 
   #scheduleRefresh(): void {
@@ -375,19 +330,6 @@ export class Producer {
     if (this.#queues.some((queue) => queue.load > 0)) return;
     this.#onIdle();
   }
-}
-
-class TopicUnusable extends Error {
-  readonly verdict: Verdict;
-
-  constructor(topic: string, verdict: Verdict) {
-    super(`topic ${topic}: ${verdict.name}`);
-    this.verdict = verdict;
-  }
-}
-
-function isHeld(error: unknown): boolean {
-  return error instanceof TopicUnusable && error.verdict.action === 'hold';
 }
 
 function verdictOfFailure(error: Error): Verdict {

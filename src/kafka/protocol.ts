@@ -1,7 +1,7 @@
-// The requests hoplog sends itself, as bytes, and their answers. Pure: no connection.
-// Numbers are big-endian; STRING = int16 length + UTF-8, ARRAY = int32 count. "Compact" forms (from
-// flexible versions) count length + 1 as an unsigned varint and end with a tag section, here empty.
-// Answers come from the network: every read is bounds-checked and throws `ResponseMalformed`.
+// The requests hoplog sends itself, as bytes, and their answers. Pure: no connection. The grammar
+// stands above each function: [x] = array of x, upper case = Kafka's type names (wire.ts writes them).
+
+import { ResponseMalformed, WireReader, WireWriter } from './wire.ts';
 
 /** One request kind: what connection.send of kafkajs needs, with the answer already decoded. */
 export interface KafkaRequest<Answer> {
@@ -10,10 +10,6 @@ export interface KafkaRequest<Answer> {
   readonly apiName: string;
   readonly body: Buffer;
   readonly decode: (payload: Buffer) => Answer;
-}
-
-export class ResponseMalformed extends Error {
-  override readonly name = 'ResponseMalformed';
 }
 
 export interface ProduceAnswer {
@@ -39,7 +35,7 @@ export function produceRequest(
   timeoutMs: number,
   batch: Uint8Array,
 ): KafkaRequest<ProduceAnswer> {
-  const head = new Writer(64 + Buffer.byteLength(topic) + batch.length);
+  const head = new WireWriter(64 + Buffer.byteLength(topic) + batch.length);
   head.int16(-1).int16(acks).int32(timeoutMs);
   head.int32(1).string(topic).int32(1).int32(partition).int32(batch.length);
   const at = head.position;
@@ -47,7 +43,7 @@ export function produceRequest(
   head.buffer.fill(0, at, at + 8);
   head.buffer.writeInt32BE(-1, at + 12);
   const decode = (payload: Buffer): ProduceAnswer => {
-    const reader = new Reader(payload);
+    const reader = new WireReader(payload);
     const [answer] = reader.array(() => {
       reader.string();
       return reader.array(() => {
@@ -76,9 +72,9 @@ export interface ProducerIdAnswer {
  * Answer: throttle_time_ms INT32 | error_code INT16 | producer_id INT64 | producer_epoch INT16
  */
 export function initProducerIdRequest(): KafkaRequest<ProducerIdAnswer> {
-  const body = new Writer(6).int16(-1).int32(60_000).done();
+  const body = new WireWriter(6).int16(-1).int32(60_000).done();
   const decode = (payload: Buffer): ProducerIdAnswer => {
-    const reader = new Reader(payload);
+    const reader = new WireReader(payload);
     reader.int32();
     return {
       errorCode: reader.int16(),
@@ -117,9 +113,9 @@ export interface MetadataAnswer {
  * kafkajs's own decoder throws as soon as one partition has no leader; hoplog sends to the others.
  */
 export function metadataRequest(topic: string): KafkaRequest<MetadataAnswer> {
-  const body = new Writer(16 + Buffer.byteLength(topic)).int32(1).string(topic).int8(0).done();
+  const body = new WireWriter(16 + Buffer.byteLength(topic)).int32(1).string(topic).int8(0).done();
   const decode = (payload: Buffer): MetadataAnswer => {
-    const reader = new Reader(payload);
+    const reader = new WireReader(payload);
     reader.int32();
     const nodes = reader.array(() => {
       const node = { nodeId: reader.int32(), host: reader.string(), port: reader.int32() };
@@ -140,7 +136,7 @@ export function metadataRequest(topic: string): KafkaRequest<MetadataAnswer> {
   return { apiKey: 3, apiVersion: 4, apiName: 'Metadata', body, decode };
 }
 
-function readPartition(reader: Reader): PartitionMetadata {
+function readPartition(reader: WireReader): PartitionMetadata {
   const errorCode = reader.int16();
   const partition = reader.int32();
   const leader = reader.int32();
@@ -175,10 +171,10 @@ export function describeProducersRequest(
   topic: string,
   partition: number,
 ): KafkaRequest<DescribeProducersAnswer> {
-  const body = new Writer(32 + Buffer.byteLength(topic)).int8(0);
+  const body = new WireWriter(32 + Buffer.byteLength(topic)).int8(0);
   body.uvarint(2).compactString(topic).uvarint(2).int32(partition).int8(0).int8(0);
   const decode = (payload: Buffer): DescribeProducersAnswer => {
-    const reader = new Reader(payload);
+    const reader = new WireReader(payload);
     reader.tags();
     reader.int32();
     const [found] = reader.compactArray(() => {
@@ -199,7 +195,7 @@ export function describeProducersRequest(
   };
 }
 
-function readProducers(reader: Reader): DescribeProducersAnswer {
+function readProducers(reader: WireReader): DescribeProducersAnswer {
   reader.int32();
   const errorCode = reader.int16();
   reader.compactString();
@@ -214,7 +210,6 @@ function readProducers(reader: Reader): DescribeProducersAnswer {
   reader.tags();
   return { errorCode, producers };
 }
-
 
 export interface OffsetAnswer {
   readonly errorCode: number;
@@ -231,10 +226,10 @@ export function earliestOffsetRequest(
   topic: string,
   partition: number,
 ): KafkaRequest<OffsetAnswer> {
-  const writer = new Writer(32 + Buffer.byteLength(topic));
+  const writer = new WireWriter(32 + Buffer.byteLength(topic));
   writer.int32(-1).int32(1).string(topic).int32(1).int32(partition).int64(EARLIEST);
   const decode = (payload: Buffer): OffsetAnswer => {
-    const reader = new Reader(payload);
+    const reader = new WireReader(payload);
     const [answer] = reader.array(() => {
       reader.string();
       return reader.array(() => {
@@ -273,11 +268,11 @@ export function fetchRequest(
   partition: number,
   offset: bigint,
 ): KafkaRequest<FetchAnswer> {
-  const writer = new Writer(64 + Buffer.byteLength(topic));
+  const writer = new WireWriter(64 + Buffer.byteLength(topic));
   writer.int32(-1).int32(0).int32(0).int32(FETCH_BYTES_MAX).int8(0);
   writer.int32(1).string(topic).int32(1).int32(partition).int64(offset).int32(FETCH_BYTES_MAX);
   const decode = (payload: Buffer): FetchAnswer => {
-    const reader = new Reader(payload);
+    const reader = new WireReader(payload);
     reader.int32();
     const [answer] = reader.array(() => {
       reader.string();
@@ -290,151 +285,11 @@ export function fetchRequest(
   return { apiKey: 1, apiVersion: 4, apiName: 'Fetch', body: writer.done(), decode };
 }
 
-function readFetched(reader: Reader): FetchAnswer {
+function readFetched(reader: WireReader): FetchAnswer {
   reader.int32();
   const errorCode = reader.int16();
   const highWatermark = reader.int64();
   reader.int64();
   reader.array(() => reader.skip(16));
   return { errorCode, highWatermark, records: reader.bytes() };
-}
-
-class Writer {
-  readonly buffer: Buffer;
-  position = 0;
-
-  constructor(bytesMax: number) {
-    this.buffer = Buffer.allocUnsafe(bytesMax);
-  }
-
-  int8(value: number): this {
-    this.position = this.buffer.writeInt8(value, this.position);
-    return this;
-  }
-
-  int16(value: number): this {
-    this.position = this.buffer.writeInt16BE(value, this.position);
-    return this;
-  }
-
-  int32(value: number): this {
-    this.position = this.buffer.writeInt32BE(value, this.position);
-    return this;
-  }
-
-  int64(value: bigint): this {
-    this.position = this.buffer.writeBigInt64BE(value, this.position);
-    return this;
-  }
-
-  uvarint(value: number): this {
-    let rest = value;
-    for (; rest >= 0x80; rest >>>= 7) this.buffer[this.position++] = (rest & 0x7f) | 0x80;
-    this.buffer[this.position++] = rest;
-    return this;
-  }
-
-  string(text: string): this {
-    this.int16(Buffer.byteLength(text));
-    this.position += this.buffer.write(text, this.position);
-    return this;
-  }
-
-  compactString(text: string): this {
-    this.uvarint(Buffer.byteLength(text) + 1);
-    this.position += this.buffer.write(text, this.position);
-    return this;
-  }
-
-  raw(bytes: Uint8Array): this {
-    this.buffer.set(bytes, this.position);
-    this.position += bytes.length;
-    return this;
-  }
-
-  done(): Buffer {
-    return this.buffer.subarray(0, this.position);
-  }
-}
-
-class Reader {
-  readonly #buffer: Buffer;
-  #position = 0;
-
-  constructor(buffer: Buffer) {
-    this.#buffer = buffer;
-  }
-
-  skip(bytes: number): number {
-    const at = this.#position;
-    if (bytes < 0 || at + bytes > this.#buffer.length) {
-      throw new ResponseMalformed(`answer ends at byte ${this.#buffer.length}, needs ${bytes} more`);
-    }
-    this.#position += bytes;
-    return at;
-  }
-
-  int16(): number {
-    return this.#buffer.readInt16BE(this.skip(2));
-  }
-
-  int32(): number {
-    return this.#buffer.readInt32BE(this.skip(4));
-  }
-
-  int64(): bigint {
-    return this.#buffer.readBigInt64BE(this.skip(8));
-  }
-
-  uvarint(): number {
-    let value = 0;
-    for (let shift = 0; shift < 35; shift += 7) {
-      const byte = this.#buffer[this.skip(1)] ?? 0;
-      value |= (byte & 0x7f) << shift;
-      if (byte < 0x80) return value >>> 0;
-    }
-    throw new ResponseMalformed('varint longer than five bytes');
-  }
-
-  /** Nullable strings read as ''. */
-  string(): string {
-    const bytes = Math.max(0, this.int16());
-    const at = this.skip(bytes);
-    return this.#buffer.toString('utf8', at, at + bytes);
-  }
-
-  bytes(): Buffer {
-    const bytes = Math.max(0, this.int32());
-    const at = this.skip(bytes);
-    return this.#buffer.subarray(at, at + bytes);
-  }
-
-  compactString(): string {
-    const bytes = Math.max(0, this.uvarint() - 1);
-    const at = this.skip(bytes);
-    return this.#buffer.toString('utf8', at, at + bytes);
-  }
-
-  array<Item>(item: () => Item): Item[] {
-    return this.#items(this.int32(), item);
-  }
-
-  compactArray<Item>(item: () => Item): Item[] {
-    return this.#items(this.uvarint() - 1, item);
-  }
-
-  tags(): void {
-    for (let left = this.uvarint(); left > 0; left--) {
-      this.uvarint();
-      this.skip(this.uvarint());
-    }
-  }
-
-  #items<Item>(count: number, item: () => Item): Item[] {
-    // Every item takes a byte or more: a larger count is garbage, and must not be allocated.
-    if (count > this.#buffer.length) throw new ResponseMalformed(`array of ${count} items`);
-    const items: Item[] = [];
-    for (let index = 0; index < count; index++) items.push(item());
-    return items;
-  }
 }

@@ -52,33 +52,35 @@ export class Remedy {
   /** The broker doubts a sequence, or we do after a restart: its own word decides. */
   async inquire(queue: PartitionQueue): Promise<void> {
     const states = await this.#inquiries.describeProducers(queue);
+    const lastOf = (shipment: Shipment): number | undefined =>
+      states?.find(({ producerId }) => producerId === shipment.stamp.producerId)?.lastSequence;
+    this.#settleArrived(queue, lastOf);
+    const head = queue.waiting[0];
+    if (!head?.verdict) return;
+    const last = lastOf(head);
+    if (last !== undefined && nextSequence(last, 1) === head.stamp.baseSequence) return;
+    if (head.verdict.name !== RECOVERED || last !== undefined) return this.renumber(queue);
+    // Found in the journal after a restart, and the broker knows nothing of its producer: it never
+    // arrived, or so long ago that the broker forgot. It takes any first sequence then.
+    const forgotten = Date.now() - head.batch.maxTimestamp > PRODUCER_ID_EXPIRATION_MS;
+    if (forgotten || !states) this.#counters.possiblyDuplicated += head.recordCount;
+  }
+
+  /** Frees what the log has, from the head on; of a batch that was split, the rest stays. */
+  #settleArrived(queue: PartitionQueue, lastOf: (shipment: Shipment) => number | undefined): void {
     for (let head = queue.waiting[0]; head; head = queue.waiting[0]) {
-      const known = states?.find(({ producerId }) => producerId === head.stamp.producerId);
-      const arrived = known ? countArrived(head, known.lastSequence) : 0;
-      if (arrived === 0) break;
-      this.#counters.alreadyDelivered += Math.min(arrived, head.recordCount);
+      const last = lastOf(head);
+      const arrived = last === undefined ? 0 : countArrived(head, last);
+      if (arrived === 0) return;
+      this.#counters.alreadyDelivered += arrived;
       if (arrived < head.recordCount) {
-        queue.replaceHead(this.#split(head, [arrived]).slice(1));
+        queue.replaceHead(this.#split(head, arrived).slice(1));
         head.parts.left--;
         return;
       }
       queue.dropHead();
       this.#finish(head);
     }
-    const head = queue.waiting[0];
-    if (!head?.verdict) return;
-    const known = states?.find(({ producerId }) => producerId === head.stamp.producerId);
-    const fits =
-      known !== undefined && nextSequence(known.lastSequence, 1) === head.stamp.baseSequence;
-    if (fits) return;
-    // Found in the journal after a restart, and the broker knows nothing of it: it never arrived,
-    // or so long ago that the broker forgot.
-    if (head.verdict.name === RECOVERED && !known) {
-      const forgotten = Date.now() - head.batch.maxTimestamp > PRODUCER_ID_EXPIRATION_MS;
-      if (forgotten || !states) this.#counters.possiblyDuplicated += head.recordCount;
-      return;
-    }
-    await this.renumber(queue);
   }
 
   /** A new producer id for all that waits: the broker will not take the old sequences. */
@@ -102,7 +104,7 @@ export class Remedy {
     const head = queue.waiting[0];
     if (!head) return;
     if (head.recordCount > 1) {
-      queue.replaceHead(this.#split(head, [head.recordCount >> 1]));
+      queue.replaceHead(this.#split(head, head.recordCount >> 1));
       return;
     }
     this.#counters.oversize++;
@@ -112,18 +114,20 @@ export class Remedy {
     if (head.stamp.producerId >= 0n) await this.renumber(queue);
   }
 
-  #split(shipment: Shipment, cuts: readonly number[]): Shipment[] {
-    const source = shipment.cut ?? this.#journal.bytesOf(shipment.batch);
-    const bounds = [0, ...cuts, shipment.recordCount];
-    shipment.parts.left += cuts.length;
-    return cuts.concat(shipment.recordCount).map((to, index) => {
-      const from = bounds[index] ?? 0;
+  /** Two parts: the records below `at`, and the rest. */
+  #split(shipment: Shipment, at: number): Shipment[] {
+    const { batch, parts, order, recordCount } = shipment;
+    const source = shipment.cut ?? this.#journal.bytesOf(batch);
+    parts.left++;
+    return [
+      { from: 0, to: at },
+      { from: at, to: recordCount },
+    ].map(({ from, to }) => {
       const cut = recutBatch(source, from, to);
-      const { batch, parts } = shipment;
       // A batch has fewer than 2^24 records (its bytes are fewer), so parts never overtake.
-      const order = shipment.order + from / 2 ** 24;
+      const place = order + from / 2 ** 24;
       const stamp = readBatchHeader(cut, 0);
-      return { batch, parts, order, recordCount: to - from, stamp, cut };
+      return { batch, parts, order: place, recordCount: to - from, stamp, cut };
     });
   }
 }

@@ -111,7 +111,9 @@ function decompress(records: Uint8Array, codec: number): Uint8Array {
     case COMPRESSION_CODEC.zstd:
       return zstdDecompressSync(records);
     default:
-      throw new Error(`a batch is compressed with codec ${codec}: only none, gzip, zstd can be read`);
+      throw new Error(
+        `a batch is compressed with codec ${codec}: only none, gzip, zstd can be read`,
+      );
   }
 }
 

@@ -63,7 +63,13 @@ export class Batcher {
 
   /** Hot path, inside the handler. Never throws, never waits. */
   record(request: Request, server: Server<undefined>, answer: Answer): void {
-    const pending = new PendingRecord(this.bootId, ++this.counters.captured, server, request, answer);
+    const pending = new PendingRecord(
+      this.bootId,
+      ++this.counters.captured,
+      server,
+      request,
+      answer,
+    );
     try {
       pending.captured = this.#options.kind.capture(request, pending);
     } catch (error) {
@@ -120,7 +126,8 @@ export class Batcher {
     this.#flushTimer = undefined;
     if (this.#journal.openRecords === 0) return;
     // Timers may fire a fraction of a millisecond early.
-    if (performance.now() - this.#openedAt >= this.#options.flushIntervalMs - 1) this.#journal.seal();
+    if (performance.now() - this.#openedAt >= this.#options.flushIntervalMs - 1)
+      this.#journal.seal();
     else this.#armFlush();
   };
 

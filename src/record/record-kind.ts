@@ -43,8 +43,8 @@ export class RecordKindUnusable extends Error {
  * @throws {RecordKindUnusable}
  */
 export async function loadRecordKind(name: string): Promise<RecordKind<unknown>> {
-  if (name === 'click') return click as RecordKind<unknown>;
-  if (name === 'seed') return seed as RecordKind<unknown>;
+  if (name === 'click') return click;
+  if (name === 'seed') return seed;
   const path = resolve(name);
   const advice =
     'RECORD is click, seed, or the path of a module that exports the functions ' +

@@ -13,12 +13,12 @@ const unpackr = new Unpackr({ useRecords: false });
 export async function tail(config: Config, follow: boolean): Promise<void> {
   stopQuietlyWhenNobodyReads();
   const read = config.KAFKA_BROKERS.length > 0 ? topicValues(config) : journalValues(config);
-  do {
+  for (;;) {
     for await (const value of read()) await print(`${asJson(value)}\n`);
-    if (follow) await Bun.sleep(POLL_MS);
-  } while (follow);
-  // kafkajs keeps sockets open that nobody needs any more.
-  process.exit(0);
+    // kafkajs keeps sockets open that nobody needs any more, so the end is said aloud.
+    if (!follow) process.exit(0);
+    await Bun.sleep(POLL_MS);
+  }
 }
 
 /** JSON text as it is; msgpack, whose maps and arrays begin with a byte no JSON begins with, decoded. */
