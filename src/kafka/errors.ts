@@ -83,6 +83,13 @@ export const NO_ANSWER: Verdict = {
   persistence: 'unknown',
 };
 
+/** Placed by an earlier process, which did not live to see an answer. */
+export const RECOVERED: Verdict = {
+  name: 'recovered after a restart',
+  action: 'retry',
+  persistence: 'unknown',
+};
+
 /** Back-off before the n-th try in a row, ms: doubles from 100 ms, half of it jitter. */
 export function backOffMs(attempt: number, maxMs = 2000): number {
   const ceiling = Math.min(maxMs, 100 * 2 ** Math.min(attempt, 16));

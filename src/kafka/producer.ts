@@ -8,9 +8,9 @@ import { PARTITION_MAX } from '../journal/journalled-batch.ts';
 import type { Compression, ProducerStamp } from '../record-batch.ts';
 import { BrokerUnreachable } from './cluster.ts';
 import { compressBatch } from './compression.ts';
-import { backOffMs, HOLD_MS, NO_ANSWER, type Verdict, verdictOf } from './errors.ts';
+import { backOffMs, HOLD_MS, NO_ANSWER, RECOVERED, type Verdict, verdictOf } from './errors.ts';
 import { PartitionQueue, type Shipment } from './partition-queue.ts';
-import { RECOVERED, Remedy } from './remedy.ts';
+import { Remedy } from './remedy.ts';
 import { NOT_IDEMPOTENT, type Topic, TopicUnusable } from './topic.ts';
 
 /** As Java's metadata.max.age.ms: finds new partitions. */
@@ -62,6 +62,7 @@ export class Producer {
   #reported: string | undefined;
   #reportedAt = 0;
   #stopped = false;
+  #warnedOfSize = false;
   #onIdle: (() => void) | undefined;
 
   constructor(journal: Journal, topic: Topic, options: ProducerOptions) {
@@ -127,11 +128,7 @@ export class Producer {
       const { placement } = batch;
       const placedAt = placement && this.#queues[placement.partition];
       if (placedAt) {
-        placedAt.enqueue(batch, placement).verdict = {
-          name: RECOVERED,
-          action: 'inquire',
-          persistence: 'unknown',
-        };
+        placedAt.enqueue(batch, placement).verdict = RECOVERED;
         if (placedAt.state === 'open') placedAt.state = 'settling';
         continue;
       }
@@ -257,19 +254,31 @@ export class Producer {
       case 'new id':
         return this.#remedy.renumber(queue);
       case 'recut':
-        this.#options.onWarning(
-          'the broker refuses batches of this size and they are split: ' +
-            'lower BATCH_BYTES below its message.max.bytes',
-        );
+        this.#warnOfSize();
         return this.#remedy.recut(queue);
       case 'hold':
         await Bun.sleep(HOLD_MS);
         return this.#refreshMetadata();
       case 'retry':
       case 'new leader':
-        if (head) await Bun.sleep(backOffMs(queue.attempt++));
-        return this.#refreshMetadata();
+        if (head?.verdict !== RECOVERED) await this.#backOff(queue, head);
+        if (head?.verdict?.persistence === 'unknown') await this.#remedy.inquire(queue);
     }
+  }
+
+  /** A queue without a head only lost its leader: nothing failed, so nothing to wait for. */
+  async #backOff(queue: PartitionQueue, head: Shipment | undefined): Promise<void> {
+    if (head) await Bun.sleep(backOffMs(queue.attempt++));
+    await this.#refreshMetadata();
+  }
+
+  #warnOfSize(): void {
+    if (this.#warnedOfSize) return;
+    this.#warnedOfSize = true;
+    this.#options.onWarning(
+      'the broker refuses batches of BATCH_BYTES, each is sent in parts: ' +
+        'set BATCH_BYTES below its message.max.bytes',
+    );
   }
 
   /** One at a time, whoever asks. @throws what kept the metadata away */

@@ -49,7 +49,10 @@ export class Remedy {
     this.#finish = finish;
   }
 
-  /** The broker doubts a sequence, or we do after a restart: its own word decides. */
+  /**
+   * Did what was sent arrive? Its producer's last sequence in the log decides, not the broker's memory
+   * of five batches: after a lost answer, after a restart, and when the broker doubts a sequence.
+   */
   async inquire(queue: PartitionQueue): Promise<void> {
     const states = await this.#inquiries.describeProducers(queue);
     const lastOf = (shipment: Shipment): number | undefined =>
@@ -59,9 +62,9 @@ export class Remedy {
     if (!head?.verdict) return;
     const last = lastOf(head);
     if (last !== undefined && nextSequence(last, 1) === head.stamp.baseSequence) return;
-    if (head.verdict.name !== RECOVERED || last !== undefined) return this.renumber(queue);
-    // Found in the journal after a restart, and the broker knows nothing of its producer: it never
-    // arrived, or so long ago that the broker forgot. It takes any first sequence then.
+    if (head.verdict.action === 'inquire' || last !== undefined) return this.renumber(queue);
+    // The broker knows nothing of the producer: the batch never arrived, or so long ago that the
+    // broker forgot. It takes any first sequence then.
     const forgotten = Date.now() - head.batch.maxTimestamp > PRODUCER_ID_EXPIRATION_MS;
     if (forgotten || !states) this.#counters.possiblyDuplicated += head.recordCount;
   }
@@ -131,9 +134,6 @@ export class Remedy {
     });
   }
 }
-
-/** Verdict name of a batch that was placed by an earlier process. */
-export const RECOVERED = 'recovered after a restart';
 
 const HALF_CIRCLE = 2 ** 30;
 
