@@ -13,7 +13,12 @@ import createConnectionPoolBuilder, {
 } from 'kafkajs/src/cluster/connectionPoolBuilder.js';
 import { createLogger, LEVELS } from 'kafkajs/src/loggers/index.js';
 import RequestQueue from 'kafkajs/src/network/requestQueue/index.js';
-import { type KafkaRequest, type MetadataAnswer, metadataRequest } from './protocol.ts';
+import {
+  type KafkaRequest,
+  type MetadataAnswer,
+  metadataRequest,
+  requestHeader,
+} from './protocol.ts';
 
 const CONNECTION_TIMEOUT_MS = 5000;
 /** As Java's request.timeout.ms: longer than a broker may take over an acks=all write. */
@@ -47,11 +52,13 @@ export class Cluster {
   readonly #seeds: readonly BrokerAddress[];
   readonly #builder: ReturnType<typeof createConnectionPoolBuilder>;
   readonly #logger: unknown;
+  readonly #clientId: string;
   readonly #brokers = new Map<string, Promise<Broker>>();
   #nodes = new Map<number, BrokerAddress>();
 
   constructor(seeds: readonly BrokerAddress[], clientId: string) {
     this.#seeds = seeds;
+    this.#clientId = clientId;
     this.#logger = createLogger({ level: LEVELS.NOTHING, logCreator: () => () => {} });
     this.#builder = createConnectionPoolBuilder({
       socketFactory: openSocket,
@@ -117,7 +124,7 @@ export class Cluster {
   async #sendTo<Answer>(address: BrokerAddress, request: KafkaRequest<Answer>): Promise<Answer> {
     const broker = await this.#broker(address);
     try {
-      return await exchange(broker.connectionPool, request);
+      return await exchange(broker.connectionPool, this.#clientId, request);
     } catch (error) {
       if (error instanceof BrokerUnreachable) throw error;
       // Also after a time-out alone: the stream may be stuck, and a retry on it would only queue.
@@ -189,23 +196,40 @@ function abandon(broker: Broker, reason: Error): void {
   void broker.disconnect();
 }
 
+/**
+ * One request over kafkajs's queue, which matches the answer, times it out and obeys throttling. The
+ * bytes go to the socket as they are: kafkajs's own encoder would copy a batch three times.
+ */
 async function exchange<Answer>(
-  connections: ConnectionPool,
+  pool: ConnectionPool,
+  clientId: string,
   request: KafkaRequest<Answer>,
 ): Promise<Answer> {
-  const { apiKey, apiVersion, apiName, body, decode } = request;
-  return connections.send<Answer>({
-    request: { apiKey, apiVersion, apiName, encode: async () => ({ buf: body, buffer: body }) },
-    response: {
-      decode: async (payload) => {
-        const answer = decode(payload);
-        // kafkajs holds the connection's next requests back for this long (KIP-219).
-        const clientSideThrottleTime = (answer as { throttleMs?: number }).throttleMs ?? 0;
-        return { ...answer, clientSideThrottleTime };
-      },
-      parse: async (answer) => answer,
+  const connection = await pool.getConnection();
+  if (!connection.isAuthenticated()) await connection.authenticate();
+  const { requestQueue } = connection;
+  const { apiKey, apiName, apiVersion, body, decode } = request;
+  const correlationId = connection.nextCorrelationId();
+  const { promise, resolve, reject } = Promise.withResolvers<{ payload: Buffer }>();
+  // When `push` throws, nobody waits for the answer, yet closing the connection will reject it.
+  promise.catch(() => {});
+  requestQueue.push({
+    entry: { apiKey, apiName, apiVersion, correlationId, resolve, reject },
+    expectResponse: true,
+    requestTimeout: null,
+    sendRequest: () => {
+      const { socket } = connection;
+      if (!socket) throw new BrokerUnreachable('the connection has just closed', false);
+      socket.cork();
+      socket.write(requestHeader(request, correlationId, clientId));
+      for (const piece of body) socket.write(piece);
+      socket.uncork();
     },
   });
+  const { payload } = await promise;
+  const answer = decode(payload);
+  requestQueue.maybeThrottle((answer as { throttleMs?: number }).throttleMs ?? 0);
+  return answer;
 }
 
 /**

@@ -14,8 +14,29 @@ declare module 'kafkajs/src/network/requestQueue/index.js' {
 }
 
 declare module 'kafkajs/src/cluster/connectionPoolBuilder.js' {
+  export interface RequestQueue {
+    push(request: {
+      entry: {
+        apiKey: number;
+        apiName: string;
+        apiVersion: number;
+        correlationId: number;
+        resolve: (answer: { payload: Buffer }) => void;
+        reject: (error: Error) => void;
+      };
+      expectResponse: boolean;
+      requestTimeout: number | null;
+      sendRequest: () => void;
+    }): void;
+    /** Holds the connection's next requests back for this long (KIP-219). */
+    maybeThrottle(milliseconds: number): void;
+  }
   export interface Connection {
+    readonly requestQueue: RequestQueue;
     socket?: import('node:net').Socket;
+    isAuthenticated(): boolean;
+    authenticate(): Promise<void>;
+    nextCorrelationId(): number;
     disconnect(): Promise<boolean>;
     rejectRequests(error: Error): void;
   }
@@ -23,18 +44,7 @@ declare module 'kafkajs/src/cluster/connectionPoolBuilder.js' {
     readonly host: string;
     readonly port: number;
     readonly pool: readonly Connection[];
-    send<Answer>(request: {
-      request: {
-        apiKey: number;
-        apiVersion: number;
-        apiName: string;
-        encode(): Promise<{ buf: Buffer; buffer: Buffer }>;
-      };
-      response: {
-        decode(payload: Buffer): Promise<Answer & { clientSideThrottleTime: number }>;
-        parse(answer: Answer): Promise<Answer>;
-      };
-    }): Promise<Answer>;
+    getConnection(): Promise<Connection>;
   }
   export default function createConnectionPoolBuilder(options: Record<string, unknown>): {
     build(address: { host: string; port: number }): Promise<ConnectionPool>;
