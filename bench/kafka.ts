@@ -16,6 +16,8 @@ export async function startKafka(topics: readonly string[]): Promise<BenchKafka>
   const cluster = await startCluster({
     nodes: 1,
     topics: topics.map((name) => ({ name, partitions: 1 })),
+    // The tests' brokers compile little, to start fast; here they are to cost as little as they can.
+    jvmOptions: [],
   });
   for (const { pid } of cluster.nodes) {
     await moveToLoadCore(pid);

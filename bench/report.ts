@@ -7,6 +7,7 @@ import type { IdleRow } from './idle.ts';
 import type { MemoryRow } from './memory.ts';
 import { describe, type Machine } from './machine.ts';
 import type { Memory } from './proc.ts';
+import type { ShippingRow } from './shipping.ts';
 import { median, quantile } from './statistics.ts';
 import { connections } from './wrk.ts';
 
@@ -213,4 +214,18 @@ function table(head: string[], body: string[][]): string[] {
       .join('  ')
       .trimEnd(),
   );
+}
+
+export function shippingReport(
+  rows: readonly ShippingRow[],
+  machine: Machine,
+  rounds: number,
+): string {
+  const lines = rows.map(
+    (row) =>
+      `${row.variant}: ${row.cpuUsPerRecord.toFixed(2)} µs CPU a record, ` +
+      `${row.recordsPerSecond.toFixed(0)} records a second, ` +
+      (row.delivered ? 'each once in Kafka' : 'NOT each once in Kafka'),
+  );
+  return [describe(machine), `${rounds} backlogs of 2 M seed records`, '', ...lines].join('\n');
 }

@@ -15,7 +15,8 @@ import { measureIdle } from './idle.ts';
 import { startKafka, type BenchKafka } from './kafka.ts';
 import { machine, type Machine } from './machine.ts';
 import { measureMemory } from './memory.ts';
-import { burstReport, idleReport, memoryReport, summarize } from './report.ts';
+import { burstReport, idleReport, memoryReport, shippingReport, summarize } from './report.ts';
+import { measureShipping } from './shipping.ts';
 import { pick, topicOf, variants, type Variant } from './variants.ts';
 import { wrkMissing } from './wrk.ts';
 
@@ -23,14 +24,15 @@ const usage = `bun run bench/run.ts [OPTIONS]
   --rounds N       bursts per variant (default 9)
   --seconds N      length of a burst (default 1), of --memory (default 60) or --idle (default 20)
   --variants A,B   who takes part (default ${variants.map((variant) => variant.name).join(',')};
-                   with --memory and --idle: ours)
+                   with the modes below: ours)
   --json FILE      write every single figure there as well
   --memory         full load for a minute: is memory flat?
   --idle           no load: what does it cost?
+  --shipping       a backlog to Kafka, without HTTP: CPU a record
   --help           this text`;
 
 interface Options {
-  mode: 'bursts' | 'memory' | 'idle';
+  mode: 'bursts' | 'memory' | 'idle' | 'shipping';
   rounds: number;
   seconds: number;
   variants: Variant[];
@@ -83,6 +85,17 @@ const modes: Record<Options['mode'], (options: Options, context: Context) => Pro
       ok: rows.every((row) => row.failure === null),
     };
   },
+  async shipping(options, { kafka, dir, machine }) {
+    const rows = [];
+    for (const variant of options.variants) {
+      rows.push(await measureShipping(variant, kafka, options.rounds, dir));
+    }
+    return {
+      text: shippingReport(rows, machine, options.rounds),
+      data: { rows },
+      ok: rows.every((row) => row.delivered),
+    };
+  },
 };
 
 function delivered(delivery: string | null): boolean {
@@ -99,6 +112,7 @@ function parse(args: string[]): Options {
       json: { type: 'string' },
       memory: { type: 'boolean', default: false },
       idle: { type: 'boolean', default: false },
+      shipping: { type: 'boolean', default: false },
       help: { type: 'boolean', default: false },
     },
   });
@@ -106,12 +120,15 @@ function parse(args: string[]): Options {
     console.log(usage);
     process.exit(0);
   }
-  if (values.memory && values.idle) throw new Error('--memory and --idle exclude each other');
-  const mode = values.memory ? 'memory' : values.idle ? 'idle' : 'bursts';
+  const [mode = 'bursts', ...others] = (['memory', 'idle', 'shipping'] as const).filter(
+    (name) => values[name],
+  );
+  if (others.length > 0) throw new Error(`--${mode} and --${others[0]} exclude each other`);
   const defaults = {
     bursts: { seconds: '1', names: variants.map((variant) => variant.name) },
     memory: { seconds: '60', names: ['ours'] },
     idle: { seconds: '20', names: ['ours'] },
+    shipping: { seconds: '1', names: ['ours'] },
   }[mode];
   return {
     mode,
@@ -130,7 +147,8 @@ function integer(option: string, text: string, max: number): number {
 
 /** What the slowest part may take, twice over: reached only when something hangs. */
 function deadlineMs({ mode, rounds, seconds, variants }: Options): number {
-  const perVariantSeconds = mode === 'bursts' ? rounds * (seconds + 4) : seconds;
+  const perVariantSeconds =
+    mode === 'bursts' || mode === 'shipping' ? rounds * (seconds + 4) : seconds;
   return 1_000 * (60 + 2 * variants.length * (perVariantSeconds + 60));
 }
 

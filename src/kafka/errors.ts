@@ -86,7 +86,7 @@ export const NO_ANSWER: Verdict = {
 /** Placed by an earlier process, which did not live to see an answer. */
 export const RECOVERED: Verdict = {
   name: 'recovered after a restart',
-  action: 'retry',
+  action: 'inquire',
   persistence: 'unknown',
 };
 

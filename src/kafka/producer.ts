@@ -261,15 +261,15 @@ export class Producer {
         return this.#refreshMetadata();
       case 'retry':
       case 'new leader':
-        if (head?.verdict !== RECOVERED) await this.#backOff(queue, head);
-        if (head?.verdict?.persistence === 'unknown') await this.#remedy.inquire(queue);
+        return this.#prepareRetry(queue, head);
     }
   }
 
   /** A queue without a head only lost its leader: nothing failed, so nothing to wait for. */
-  async #backOff(queue: PartitionQueue, head: Shipment | undefined): Promise<void> {
+  async #prepareRetry(queue: PartitionQueue, head: Shipment | undefined): Promise<void> {
     if (head) await Bun.sleep(backOffMs(queue.attempt++));
     await this.#refreshMetadata();
+    if (head?.verdict?.persistence === 'unknown') await this.#remedy.inquire(queue);
   }
 
   #warnOfSize(): void {

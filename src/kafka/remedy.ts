@@ -10,6 +10,7 @@ import {
   writeStamp,
 } from '../record-batch.ts';
 import type { Journal } from '../journal/journal.ts';
+import { RECOVERED } from './errors.ts';
 import type { PartitionQueue, Shipment } from './partition-queue.ts';
 import type { ProducerState } from './protocol.ts';
 
@@ -62,7 +63,8 @@ export class Remedy {
     if (!head?.verdict) return;
     const last = lastOf(head);
     if (last !== undefined && nextSequence(last, 1) === head.stamp.baseSequence) return;
-    if (head.verdict.action === 'inquire' || last !== undefined) return this.renumber(queue);
+    const doubted = head.verdict.action === 'inquire' && head.verdict !== RECOVERED;
+    if (doubted || last !== undefined) return this.renumber(queue);
     // The broker knows nothing of the producer: the batch never arrived, or so long ago that the
     // broker forgot. It takes any first sequence then.
     const forgotten = Date.now() - head.batch.maxTimestamp > PRODUCER_ID_EXPIRATION_MS;

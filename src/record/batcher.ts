@@ -50,7 +50,13 @@ export class Batcher {
   readonly counters: BatcherCounters = { captured: 0, dropped: 0, oversize: 0, failed: 0 };
   readonly #journal: Journal;
   readonly #options: BatcherOptions;
-  #pending: PendingRecord[] = [];
+  readonly #context: SharedContext;
+  // Between handler and microtask. Kept and overwritten, never allocated anew: an object and an array
+  // a request made the garbage collector take 0.4 µs of each (5 % of a redirect).
+  readonly #captured: unknown[] = [];
+  readonly #sequences: number[] = [];
+  readonly #times: number[] = [];
+  #pending = 0;
   #flushTimer: Timer | undefined;
   #openedAt = 0;
   #lost: LostRange | undefined;
@@ -59,25 +65,25 @@ export class Batcher {
   constructor(journal: Journal, options: BatcherOptions) {
     this.#journal = journal;
     this.#options = options;
+    this.#context = new SharedContext(this.bootId);
   }
 
   /** Hot path, inside the handler. Never throws, never waits. */
   record(request: Request, server: Server<undefined>, answer: Answer): void {
-    const pending = new PendingRecord(
-      this.bootId,
-      ++this.counters.captured,
-      server,
-      request,
-      answer,
-    );
+    const sequence = ++this.counters.captured;
+    const context = this.#context.at(sequence, request, server, answer);
+    let captured: unknown;
     try {
-      pending.captured = this.#options.kind.capture(request, pending);
+      captured = this.#options.kind.capture(request, context);
     } catch (error) {
-      this.counters.failed++;
-      this.#noteLost('complete() failed', pending.sequence, (error as Error).message);
+      this.#noteFailed(sequence, error as Error);
       return;
     }
-    if (this.#pending.push(pending) === 1) queueMicrotask(this.#append);
+    const index = this.#pending++;
+    this.#captured[index] = captured;
+    this.#sequences[index] = sequence;
+    this.#times[index] = context.time;
+    if (index === 0) queueMicrotask(this.#append);
   }
 
   /** Seals what is open, without waiting for size or time. */
@@ -89,22 +95,23 @@ export class Batcher {
   }
 
   readonly #append = (): void => {
-    const pending = this.#pending;
-    this.#pending = [];
-    for (const record of pending) this.#appendOne(record);
+    const count = this.#pending;
+    this.#pending = 0;
+    for (let index = 0; index < count; index++) {
+      this.#appendOne(this.#captured[index], this.#sequences[index] ?? 0, this.#times[index] ?? 0);
+    }
     if (this.#flushTimer === undefined && this.#journal.openRecords > 0) this.#armFlush();
   };
 
-  #appendOne(record: PendingRecord): void {
+  #appendOne(captured: unknown, sequence: number, time: number): void {
     let value: string | Uint8Array;
     try {
-      value = this.#options.encode(record.captured);
+      value = this.#options.encode(captured);
     } catch (error) {
-      this.counters.failed++;
-      this.#noteLost('complete() failed', record.sequence, (error as Error).message);
+      this.#noteFailed(sequence, error as Error);
       return;
     }
-    const result = this.#journal.append(value, record.time);
+    const result = this.#journal.append(value, time);
     if (result === 'appended') {
       if (this.#journal.openRecords === 1) this.#openedAt = performance.now();
       if (this.#lost) this.#reportLost();
@@ -112,7 +119,7 @@ export class Batcher {
     }
     if (result === 'full') this.counters.dropped++;
     else this.counters.oversize++;
-    this.#noteLost(result === 'full' ? 'journal full' : 'oversize', record.sequence);
+    this.#noteLost(result === 'full' ? 'journal full' : 'oversize', sequence);
   }
 
   /** One timer at a time: when a batch was sealed by size meanwhile, it waits on for the next one. */
@@ -130,6 +137,11 @@ export class Batcher {
       this.#journal.seal();
     else this.#armFlush();
   };
+
+  #noteFailed(sequence: number, error: Error): void {
+    this.counters.failed++;
+    this.#noteLost('complete() failed', sequence, error.message);
+  }
 
   #noteLost(cause: LostRange['cause'], sequence: number, detail?: string): void {
     const range = this.#lost;
@@ -157,37 +169,35 @@ export class Batcher {
   }
 }
 
-/** A request between its handler and its microtask. One object does for context and queue entry. */
-class PendingRecord implements RequestContext {
-  readonly time = Date.now();
-  readonly sequence: number;
-  captured: unknown;
+/** The one context, pointed at each request in turn: it is valid during `capture` only. */
+class SharedContext implements RequestContext {
+  time = 0;
   readonly #bootId: string;
-  readonly #server: Server<undefined>;
-  readonly #request: Request;
-  readonly #answer: Answer;
+  #sequence = 0;
+  #request: Request | undefined;
+  #server: Server<undefined> | undefined;
+  #answer: Answer | undefined;
 
-  constructor(
-    bootId: string,
-    sequence: number,
-    server: Server<undefined>,
-    request: Request,
-    answer: Answer,
-  ) {
+  constructor(bootId: string) {
     this.#bootId = bootId;
-    this.sequence = sequence;
-    this.#server = server;
+  }
+
+  at(sequence: number, request: Request, server: Server<undefined>, answer: Answer): this {
+    this.time = Date.now();
+    this.#sequence = sequence;
     this.#request = request;
+    this.#server = server;
     this.#answer = answer;
+    return this;
   }
 
   get id(): string {
-    return `${this.#bootId}-${this.sequence}`;
+    return `${this.#bootId}-${this.#sequence}`;
   }
 
   /** Costs 12 % of a bare redirect in Bun, so only records that want it ask. */
   get remoteAddress(): string {
-    const address = this.#server.requestIP(this.#request);
+    const address = this.#request && this.#server?.requestIP(this.#request);
     if (!address) return '';
     if (address.family === 'IPv4') return `${address.address}:${address.port}`;
     // A client that reached a dual-stack socket over IPv4.
@@ -196,15 +206,15 @@ class PendingRecord implements RequestContext {
   }
 
   get status(): number {
-    return this.#answer.status;
+    return this.#answer?.status ?? 0;
   }
 
   get location(): string {
-    return this.#answer.location;
+    return this.#answer?.location ?? '';
   }
 
   get outcome(): string {
-    return this.#answer.outcome;
+    return this.#answer?.outcome ?? '';
   }
 }
 
