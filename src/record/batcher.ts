@@ -7,7 +7,9 @@
 
 import type { Server } from 'bun';
 import type { Journal } from '../journal/journal.ts';
+import type { RecordValue } from '../record-batch.ts';
 import type { Encode } from './encode.ts';
+import { formatAddress, type RemoteAddress } from './remote-address.ts';
 import type { RecordKind, RequestContext } from './record-kind.ts';
 
 /** What the redirect was: constant per target, so shared between requests. */
@@ -104,7 +106,7 @@ export class Batcher {
   };
 
   #appendOne(captured: unknown, sequence: number, time: number): void {
-    let value: string | Uint8Array;
+    let value: RecordValue;
     try {
       value = this.#options.encode(captured);
     } catch (error) {
@@ -169,6 +171,9 @@ export class Batcher {
   }
 }
 
+/** A socket that closed while its request was handled. */
+const UNKNOWN_ADDRESS: RemoteAddress = { address: '', port: 0, family: 'IPv4' };
+
 /** The one context, pointed at each request in turn: it is valid during `capture` only. */
 class SharedContext implements RequestContext {
   time = 0;
@@ -196,13 +201,13 @@ class SharedContext implements RequestContext {
   }
 
   /** Costs 12 % of a bare redirect in Bun, so only records that want it ask. */
-  get remoteAddress(): string {
+  get remote(): RemoteAddress {
     const address = this.#request && this.#server?.requestIP(this.#request);
-    if (!address) return '';
-    if (address.family === 'IPv4') return `${address.address}:${address.port}`;
-    // A client that reached a dual-stack socket over IPv4.
-    if (address.address.startsWith('::ffff:')) return `${address.address.slice(7)}:${address.port}`;
-    return `[${address.address}]:${address.port}`;
+    return address ?? UNKNOWN_ADDRESS;
+  }
+
+  get remoteAddress(): string {
+    return formatAddress(this.remote);
   }
 
   get status(): number {

@@ -1,11 +1,12 @@
-// Captured data → the value of a Kafka record: text (JSON) or bytes (msgpack). Chosen once at start,
+// Captured data → the value of a Kafka record: text or a writer of it (JSON), bytes (msgpack). Chosen once at start,
 // so that the hot path has one way through it.
 
 import { Packr } from 'msgpackr';
+import type { RecordValue } from '../record-batch.ts';
 import type { RecordKind } from './record-kind.ts';
 
 export type Format = 'json' | 'msgpack';
-export type Encode = (captured: unknown) => string | Uint8Array;
+export type Encode = (captured: unknown) => RecordValue;
 
 /** The returned function throws what `complete` throws, and TypeError where a record has no JSON. */
 export function encoderFor(kind: RecordKind<unknown>, format: Format): Encode {

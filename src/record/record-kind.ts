@@ -3,7 +3,9 @@
 // out once the handler has returned (*async*) is added by `complete`, in a microtask.
 
 import { resolve } from 'node:path';
+import type { RecordValue } from '../record-batch.ts';
 import { click } from './click.ts';
+import type { RemoteAddress } from './remote-address.ts';
 import { seed } from './seed.ts';
 
 /** What hoplog knows of a request while it is handled. Valid during `capture` only. */
@@ -14,6 +16,8 @@ export interface RequestContext {
   readonly time: number;
   /** Of the client's socket: `203.0.113.7:51234`, `[2001:db8::7]:51234`. */
   readonly remoteAddress: string;
+  /** The same in parts. */
+  readonly remote: RemoteAddress;
   readonly status: number;
   readonly location: string;
   /** Which rule answered: `default` = REDIRECT_TO. */
@@ -29,8 +33,8 @@ export interface RecordKind<Captured> {
   capture(request: Request, context: RequestContext): Captured;
   /** The record: anything JSON.stringify or msgpack can write. */
   complete(captured: Captured): unknown;
-  /** Optional: the same record as JSON text, where that is cheaper than JSON.stringify. */
-  completeJson?(captured: Captured): string;
+  /** Optional: the same record as JSON, where that is cheaper than JSON.stringify. */
+  completeJson?(captured: Captured): RecordValue;
 }
 
 /** RECORD names no kind: the message says why and what to do. */

@@ -1,0 +1,210 @@
+// One file of the journal, mapped into memory. It is created full of real zeros, then lives for
+// ever: recycled under a new generation, never truncated or unmapped (a hole in a mapped file on a
+// full disk is a SIGBUS, and that kills the process).
+//
+//   at     bytes  content (little-endian 32-bit words; batches themselves are big-endian)
+//      0      32  identity: magic, version, generation, bytes, check
+//     64   2 × 32 live marks: the open batch after each append, alternating
+//    128   2 × 32 synced marks: the open batch as it was when an fdatasync began, alternating
+//    192   2 × 8  acknowledged position: all batches below are Kafka's; alternating
+//    208   2 × 8  closed position: no batch begins at or behind it; alternating
+//   2048      32  identity, second copy
+//   4099          first batch; the next starts at the first position = 3 modulo 4 behind it
+//
+// A mark = batch position, end, record count, records hash. Alternating slots, because a kill may
+// fall between two writes: the older slot then still tells the truth as of one append earlier, and
+// that append's request has not been answered. A mark proves itself by the hash of the records it
+// claims, a position by a check word; both are seeded with the generation, so what a recycled file
+// still holds from its last life never counts.
+//
+// Generations order the files: the batch that was appended later is in the file with the higher one.
+
+import { foldWord, HASH_SEED } from '../bytes.ts';
+import { batchStart, hashRecords } from './journalled-batch.ts';
+
+export const FIRST_BATCH_AT = 4099;
+const FORMAT_VERSION = 1;
+const MAGIC = 0x676f6c68; // "hlog"
+const IDENTITY_AT = [0, 2048] as const;
+const LIVE_MARKS_AT = 64;
+const SYNCED_MARKS_AT = 128;
+const MARK_BYTES = 32;
+const ACKNOWLEDGED_AT = 192;
+const CLOSED_AT = 208;
+
+/** The state of an open batch: `count` records, the last one ending at `end`. */
+export interface Mark {
+  readonly position: number;
+  readonly end: number;
+  readonly count: number;
+  readonly hash: number;
+}
+
+export class Segment {
+  readonly path: string;
+  readonly buffer: Buffer;
+  readonly words: Int32Array;
+  generation: number;
+  /** Written since the last fdatasync began. */
+  dirty = false;
+  /** Batches below were found after a start: not written by this process, so checked when read. */
+  recoveredEnd = FIRST_BATCH_AT;
+  #slot = 0;
+
+  constructor(path: string, bytes: Uint8Array) {
+    this.path = path;
+    this.buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    this.words = new Int32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength >> 2);
+    this.generation = readGeneration(this.words);
+  }
+
+  get bytes(): number {
+    return this.buffer.length;
+  }
+
+  /**
+   * Starts a new life. The generation goes first: a kill behind it leaves marks and positions that
+   * no longer prove themselves, in front of it an untouched old segment.
+   */
+  begin(generation: number): void {
+    for (const at of IDENTITY_AT) writeIdentity(this.words, at, generation, this.bytes);
+    this.generation = generation;
+    this.words.fill(0, LIVE_MARKS_AT >> 2, (CLOSED_AT + 16) >> 2);
+    this.recoveredEnd = FIRST_BATCH_AT;
+    this.dirty = true;
+  }
+
+  /** Hot path, once per append: four words. */
+  writeLiveMark(position: number, end: number, count: number, hash: number): void {
+    writeMark(this.words, LIVE_MARKS_AT + (count & 1) * MARK_BYTES, position, end, count, hash);
+  }
+
+  writeSyncedMark(mark: Mark): void {
+    this.#slot ^= 1;
+    const at = SYNCED_MARKS_AT + this.#slot * MARK_BYTES;
+    writeMark(this.words, at, mark.position, mark.end, mark.count, mark.hash);
+  }
+
+  get acknowledged(): number {
+    return this.#readPosition(ACKNOWLEDGED_AT) ?? FIRST_BATCH_AT;
+  }
+
+  set acknowledged(position: number) {
+    this.#writePosition(ACKNOWLEDGED_AT, position);
+  }
+
+  /** Where the last batch ends, once another segment took over; undefined while it may grow. */
+  get closed(): number | undefined {
+    return this.#readPosition(CLOSED_AT);
+  }
+
+  set closed(position: number) {
+    this.#writePosition(CLOSED_AT, position);
+  }
+
+  /** Neither a segment nor the zeros of one that was never begun. */
+  get damaged(): boolean {
+    return this.generation === 0 && this.words.subarray(0, 1024).some((word) => word !== 0);
+  }
+
+  /** Begun, and nothing ever appended: a spare. */
+  get untouched(): boolean {
+    return this.words.subarray(LIVE_MARKS_AT >> 2, SYNCED_MARKS_AT >> 2).every((word) => word === 0);
+  }
+
+  /** All marks whose records are really there, the longest batch first. */
+  intactMarks(): Mark[] {
+    const marks: Mark[] = [];
+    for (const at of [LIVE_MARKS_AT, SYNCED_MARKS_AT]) {
+      for (const slot of [0, 1]) {
+        const mark = readMark(this.words, at + slot * MARK_BYTES);
+        if (this.#isIntact(mark)) marks.push(mark);
+      }
+    }
+    return marks.toSorted((a, b) => b.position - a.position || b.count - a.count);
+  }
+
+  #isIntact(mark: Mark): boolean {
+    const { position, end, count } = mark;
+    const plausible =
+      position >= FIRST_BATCH_AT &&
+      position === batchStart(position) &&
+      end > position &&
+      end <= this.bytes &&
+      count > 0;
+    if (!plausible) return false;
+    const { buffer, words, generation } = this;
+    return hashRecords(buffer, words, generation, position, end, count) === mark.hash;
+  }
+
+  #readPosition(at: number): number | undefined {
+    let highest: number | undefined;
+    for (const index of [at >> 2, (at >> 2) + 2]) {
+      const position = this.words[index]!;
+      const proven = this.words[index + 1] === this.#positionCheck(position);
+      if (proven && position >= FIRST_BATCH_AT && position <= this.bytes + 3) {
+        highest = Math.max(highest ?? 0, position);
+      }
+    }
+    return highest;
+  }
+
+  #writePosition(at: number, position: number): void {
+    // Positions only grow, so the slot with the lower one (or none) is the one to overwrite.
+    const first = at >> 2;
+    const index = this.words[first]! <= this.words[first + 2]! ? first : first + 2;
+    this.words[index] = position;
+    this.words[index + 1] = this.#positionCheck(position);
+    this.dirty = true;
+  }
+
+  #positionCheck(position: number): number {
+    return foldWord(foldWord(HASH_SEED, this.generation), position);
+  }
+}
+
+/** The identity's format version when it is one this program does not know, else undefined. */
+export function foreignVersion(words: Int32Array): number | undefined {
+  if (words[0] !== MAGIC || words[1] === FORMAT_VERSION) return undefined;
+  return words[1];
+}
+
+/** 0 where no valid identity stands: the file was never begun, or is damaged beyond its copy. */
+function readGeneration(words: Int32Array): number {
+  let highest = 0;
+  for (const at of IDENTITY_AT) {
+    const [magic, version, generation, bytes, check] = words.subarray(at >> 2, (at >> 2) + 5);
+    if (magic !== MAGIC || version !== FORMAT_VERSION || bytes !== words.length * 4) continue;
+    if (check === identityCheck(generation!, bytes)) highest = Math.max(highest, generation!);
+  }
+  return highest;
+}
+
+function writeIdentity(words: Int32Array, at: number, generation: number, bytes: number): void {
+  const check = identityCheck(generation, bytes);
+  words.set([MAGIC, FORMAT_VERSION, generation, bytes, check], at >> 2);
+}
+
+function identityCheck(generation: number, bytes: number): number {
+  return foldWord(foldWord(foldWord(HASH_SEED, FORMAT_VERSION), generation), bytes);
+}
+
+function writeMark(
+  words: Int32Array,
+  at: number,
+  position: number,
+  end: number,
+  count: number,
+  hash: number,
+): void {
+  const index = at >> 2;
+  words[index] = position;
+  words[index + 1] = end;
+  words[index + 2] = count;
+  words[index + 3] = hash;
+}
+
+function readMark(words: Int32Array, at: number): Mark {
+  const [position, end, count, hash] = words.subarray(at >> 2, (at >> 2) + 4);
+  return { position: position!, end: end!, count: count!, hash: hash! };
+}
