@@ -187,7 +187,7 @@ export function readCommandLine(
 ): CommandLine {
   const { values, positionals } = parseFlags(args);
   const [command = 'serve', ...surplus] = positionals;
-  if (!(command in COMMANDS) || surplus.length > 0) {
+  if (!Object.hasOwn(COMMANDS, command) || surplus.length > 0) {
     const asked = surplus.length > 0 ? positionals.join(' ') : command;
     throw new ConfigError(
       `there is no command "${asked}": use ${Object.keys(COMMANDS).join(', ')}`,
@@ -255,7 +255,13 @@ function readOption(
   const result = OPTIONS[name].schema.safeParse(value);
   if (result.success) return result.data;
   const reason = result.error.issues[0]?.message ?? 'is not valid';
-  throw new ConfigError(`${source}=${value} is not valid: it ${reason}`);
+  throw new ConfigError(`${source}=${oneLine(value)} is not valid: it ${reason}`);
+}
+
+/** A value in a message: control characters spelled out, and no longer than a line. */
+function oneLine(value: string): string {
+  const spelled = JSON.stringify(value).slice(1, -1);
+  return spelled.length > 200 ? `${spelled.slice(0, 200)}…` : spelled;
 }
 
 function findText(
@@ -265,17 +271,14 @@ function findText(
 ): { text: string; source: string } {
   const flag = flags[flagOf(name)];
   if (typeof flag === 'string') return { text: flag, source: `--${flagOf(name)}` };
-  const variable = environment[name];
-  const file = environment[`${name}_FILE`];
+  // An empty variable is how compose files and unit files say "not set".
+  const variable = environment[name] || undefined;
+  const file = environment[`${name}_FILE`] || undefined;
   if (variable !== undefined && file !== undefined) {
     throw new ConfigError(`${name} and ${name}_FILE are both set: keep one of them`);
   }
   if (file !== undefined) return { text: readSecret(name, file), source: `${name}_FILE` };
-  // An empty variable is how compose files and unit files say "not set".
-  if (variable === undefined || variable === '') {
-    return { text: OPTIONS[name].fallback, source: name };
-  }
-  return { text: variable, source: name };
+  return { text: variable ?? OPTIONS[name].fallback, source: name };
 }
 
 function readSecret(name: string, path: string): string {

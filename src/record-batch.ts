@@ -185,9 +185,15 @@ export function* readRecords(bytes: Uint8Array, from: number, to: number): Gener
 
 /** Begins a batch: all of the header that is known before its records are. */
 export function writeOpenHeader(target: Buffer, position: number, baseTimestamp: number): void {
-  target.fill(0, position, position + BATCH_HEADER_BYTES);
-  target[position + 16] = 2;
+  blankHeader(target, position);
   writeInt64(target, position + 27, baseTimestamp);
+}
+
+/** Everything but the base timestamp as in an open batch, whatever stood there. */
+export function blankHeader(target: Buffer, position: number): void {
+  target.fill(0, position, position + 27);
+  target[position + 16] = 2;
+  target.fill(0, position + 35, position + BATCH_HEADER_BYTES);
   target.fill(0xff, position + 43, position + 57); // no producer, no sequence yet
 }
 

@@ -35,6 +35,7 @@ export function listenAdmin(options: AdminOptions): Server<undefined> {
         '/metrics': { GET: metrics },
       },
       fetch: () => new Response('hoplog: /live, /ready, /metrics\n', { status: 404 }),
+      error: (error) => new Response(`${error.message}\n`, { status: 500 }),
     });
   } catch (error) {
     throw new ListenerUnusable(

@@ -1,20 +1,28 @@
 // Reads a journal that another process may be writing: on copies of its files, changing nothing and
 // taking no lock. For `tail` in local mode.
+//
+// A copy is not made in one instant: what was written meanwhile may be in it in part, and look like
+// damage, or like an end. So a gap, or a successor to a segment that is not closed, is believed only
+// when a second copy shows the same.
 
-import { readdirSync, readFileSync } from 'node:fs';
+import { closeSync, fstatSync, openSync, readdirSync, readFileSync, readSync } from 'node:fs';
 import { join } from 'node:path';
 import { BATCH_HEADER_BYTES, readRecords } from '../record-batch.ts';
 import { batchStart } from './journalled-batch.ts';
 import { findBatch } from './recovery.ts';
-import { FIRST_BATCH_AT, Segment } from './segment.ts';
+import { FIRST_BATCH_AT, readGeneration, Segment } from './segment.ts';
+
+const IDENTITY_BYTES = 4096;
 
 export class JournalReader {
   readonly #directory: string;
-  // What was read already: segments below this generation, and in it batches below `#position`, and
+  // What was read already: segments below this generation, in it the batches below `#position`, and
   // of the batch there `#count` records.
   #generation = 0;
   #position = FIRST_BATCH_AT;
   #count = 0;
+  /** What looked wrong in the last pass, and where. */
+  #suspicion = '';
 
   constructor(directory: string) {
     this.#directory = directory;
@@ -22,54 +30,92 @@ export class JournalReader {
 
   /** The values appended since the last call, oldest first. @throws what readdir throws */
   *read(): Generator<Uint8Array> {
-    for (const segment of this.#segments()) {
-      if (segment.generation > this.#generation) {
-        this.#generation = segment.generation;
+    let suspicion: string;
+    do {
+      suspicion = this.#suspicion;
+      this.#suspicion = '';
+      yield* this.#pass(suspicion);
+    } while (this.#suspicion !== '' && this.#suspicion !== suspicion);
+  }
+
+  *#pass(confirmed: string): Generator<Uint8Array> {
+    const segments = this.#segments();
+    for (const { path, generation } of segments) {
+      const segment = new Segment(path, readFileSync(path));
+      segment.recoveredEnd = segment.bytes;
+      // Recycled since it was listed: it has moved to the end of the line.
+      if (segment.generation !== generation || segment.untouched) continue;
+      if (generation > this.#generation) {
+        this.#generation = generation;
         this.#position = FIRST_BATCH_AT;
         this.#count = 0;
       }
-      yield* this.#readSegment(segment);
+      yield* this.#readSegment(segment, confirmed);
+      const last = generation === segments.at(-1)?.generation;
+      if (!last && segment.closed === undefined) this.#suspect('not closed', confirmed);
+      if (this.#suspicion !== '') return;
     }
   }
 
-  *#readSegment(segment: Segment): Generator<Uint8Array> {
+  *#readSegment(segment: Segment, confirmed: string): Generator<Uint8Array> {
     for (;;) {
-      const found = findBatch(segment, this.#position, segment.bytes);
-      if (!found) return;
-      if (found.position !== this.#position) this.#count = 0;
-      this.#position = found.position;
-      const { end, recordCount } = found.header;
-      const records = readRecords(segment.buffer, found.position + BATCH_HEADER_BYTES, end);
-      let index = 0;
-      for (const { value } of records) {
-        if (index++ < this.#count) continue;
-        this.#count = index;
-        yield value;
-      }
-      // An open batch may still grow; the newest is asked again, by its count.
-      const next = batchStart(end);
-      if (!findBatch(segment, next, Math.min(next + 1, segment.bytes))) {
-        this.#count = recordCount;
+      const found = findBatch(segment, this.#position, segment.writtenEnd);
+      if (!found) {
+        if (this.#position < (segment.closed ?? 0)) this.#suspect('no end', confirmed);
         return;
       }
+      if (found.lostBytes > 0 && this.#suspect('gap', confirmed)) return;
+      if (found.position !== this.#position) this.#count = 0;
+      this.#position = found.position;
+      yield* this.#newRecords(segment, found.position, found.header.end);
+      // The newest batch may still be open and grow: it is asked again until another one follows.
+      const next = batchStart(found.header.end);
+      if (!this.#isPassed(segment, next)) return;
       this.#position = next;
       this.#count = 0;
     }
   }
 
-  #segments(): Segment[] {
+  *#newRecords(segment: Segment, position: number, end: number): Generator<Uint8Array> {
+    let index = 0;
+    for (const { value } of readRecords(segment.buffer, position + BATCH_HEADER_BYTES, end)) {
+      index++;
+      if (index <= this.#count) continue;
+      this.#count = index;
+      yield value;
+    }
+  }
+
+  #isPassed(segment: Segment, next: number): boolean {
+    return next === segment.closed || findBatch(segment, next, segment.writtenEnd) !== undefined;
+  }
+
+  /** True = not believed yet: look again. */
+  #suspect(what: string, confirmed: string): boolean {
+    const suspicion = `${what} at ${this.#generation}:${this.#position}:${this.#count}`;
+    if (suspicion === confirmed) return false;
+    this.#suspicion = suspicion;
+    return true;
+  }
+
+  /** Not yet finished segments, oldest first. */
+  #segments(): { path: string; generation: number }[] {
     return readdirSync(this.#directory)
       .filter((name) => name.endsWith('.segment'))
       .map((name) => join(this.#directory, name))
-      .map((path) => new Segment(path, copyOf(path)))
-      .map((segment) => Object.assign(segment, { recoveredEnd: segment.bytes }))
-      .filter(({ generation, untouched }) => generation >= this.#generation && generation > 0 && !untouched)
+      .map((path) => ({ path, generation: generationOf(path) }))
+      .filter(({ generation }) => generation > 0 && generation >= this.#generation)
       .toSorted((a, b) => a.generation - b.generation);
   }
 }
 
-/** Its own memory, word-aligned: a small file may come in a shared pool. */
-function copyOf(path: string): Uint8Array {
-  const bytes = readFileSync(path);
-  return new Uint8Array(bytes.subarray(0, bytes.length & ~3));
+function generationOf(path: string): number {
+  const descriptor = openSync(path, 'r');
+  try {
+    const head = new Uint8Array(IDENTITY_BYTES);
+    readSync(descriptor, head, 0, IDENTITY_BYTES, 0);
+    return readGeneration(new Int32Array(head.buffer), fstatSync(descriptor).size);
+  } finally {
+    closeSync(descriptor);
+  }
 }

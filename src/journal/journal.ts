@@ -5,7 +5,12 @@
 // What is appended is in the kernel's page cache before the response bytes are, so it survives any
 // end of this process; `syncMs` bounds what a power cut can take.
 
-import { BATCH_HEADER_BYTES, RECORD_OVERHEAD_BYTES_MAX, type RecordValue, valueBytes } from '../record-batch.ts';
+import {
+  BATCH_HEADER_BYTES,
+  RECORD_OVERHEAD_BYTES_MAX,
+  type RecordValue,
+  valueBytes,
+} from '../record-batch.ts';
 import { Cursor, type JournalledBatch } from './cursor.ts';
 import { batchStart, type Placement, placeBatch, placementIntact } from './journalled-batch.ts';
 import { OpenBatch } from './open-batch.ts';
@@ -61,6 +66,8 @@ export class Journal {
   readonly #cursor = new Cursor();
   readonly #chain: Segment[];
   #active: Segment;
+  /** Its damage was counted when it was recovered. */
+  #recoveredTail: Segment | undefined;
   #reading: Segment;
   #readPosition: number;
   readonly #open: OpenBatch;
@@ -208,7 +215,9 @@ export class Journal {
     const { end, lostBytes } = recoverTail(tail);
     this.counters.lostBytes += lostBytes;
     tail.recoveredEnd = end;
-    this.#nextPosition = end;
+    // After a power cut the position that Kafka has may lie behind the last batch that is left.
+    this.#nextPosition = Math.max(end, tail.acknowledged);
+    this.#recoveredTail = tail;
     return tail;
   }
 
@@ -229,7 +238,7 @@ export class Journal {
   #appendFirst(value: RecordValue, timestamp: number): AppendResult {
     if (this.full) return 'full';
     if (this.#openWith(value, timestamp)) return 'appended';
-    if (this.#nextPosition === FIRST_BATCH_AT || this.#isOversize(value)) return 'oversize';
+    if (this.#isOversize(value)) return 'oversize';
     if (!this.#roll()) return 'full';
     return this.#openWith(value, timestamp) ? 'appended' : 'oversize';
   }
@@ -250,7 +259,7 @@ export class Journal {
 
   #noteAppended(): void {
     this.counters.appended++;
-    if (!this.#active.dirty) this.#touch(this.#active);
+    if (!this.#active.dirty || this.#syncTimer === undefined) this.#touch(this.#active);
     if (this.#open.end > this.#nearEnd) this.#checkRoom();
   }
 
@@ -290,8 +299,7 @@ export class Journal {
     this.#reading = this.#chain[0]!;
     this.#readPosition = this.#reading.acknowledged;
     this.counters.recycledSegments++;
-    this.#store.release(oldest);
-    return this.#store.next();
+    return this.#store.reuse(oldest);
   }
 
   #read(): JournalledBatch | undefined {
@@ -302,14 +310,18 @@ export class Journal {
     const found = findBatch(segment, from, to);
     this.#readPosition = found ? batchStart(found.header.end) : to;
     if (!found) {
-      if (segment.closed !== undefined) this.counters.lostBytes += to - from;
+      if (segment.closed !== undefined) this.#noteLost(segment, to - from);
       return undefined;
     }
-    this.counters.lostBytes += found.lostBytes;
+    this.#noteLost(segment, found.lostBytes);
     const { position, header } = found;
     const recovered = position < segment.recoveredEnd;
     const torn = recovered && header.placement && !placementIntact(segment.buffer, position);
     return { ...header, placement: torn ? undefined : header.placement, segment, position };
+  }
+
+  #noteLost(segment: Segment, bytes: number): void {
+    if (segment !== this.#recoveredTail) this.counters.lostBytes += bytes;
   }
 
   #writtenEnd(): number {
@@ -323,7 +335,7 @@ export class Journal {
   #peek(): number | undefined {
     const segment = this.#reading;
     const to = segment === this.#active ? this.#sealedEnd() : (segment.closed ?? segment.bytes);
-    if (this.#readPosition >= to) return undefined;
+    if (this.#readPosition >= Math.min(to, segment.bytes - BATCH_HEADER_BYTES)) return undefined;
     return Number(segment.buffer.readBigInt64BE(this.#readPosition + 27));
   }
 
@@ -350,7 +362,8 @@ export class Journal {
     const started = performance.now();
     for (const segment of this.#chain.filter((candidate) => candidate.dirty)) {
       segment.dirty = false;
-      if (segment === this.#active && this.#open.count > 0) segment.writeSyncedMark(this.#open.mark());
+      if (segment === this.#active && this.#open.count > 0)
+        segment.writeSyncedMark(this.#open.mark());
       await this.#syncSegment(segment);
     }
     this.counters.syncs++;

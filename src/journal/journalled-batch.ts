@@ -113,7 +113,8 @@ export function readJournalled(
   generation: number,
   position: number,
 ): JournalledHeader | undefined {
-  if (position + BATCH_HEADER_BYTES > buffer.length || buffer[position + 16] !== 2) return undefined;
+  if (position + BATCH_HEADER_BYTES > buffer.length || buffer[position + 16] !== 2)
+    return undefined;
   const header = readBatchHeader(buffer, position);
   const end = position + header.bytes;
   if (header.bytes <= BATCH_HEADER_BYTES || end > buffer.length) return undefined;

@@ -6,6 +6,7 @@
 // fdatasync covered before a power cut), and that prefix is sealed in place. Where neither helps,
 // the search goes on behind the damage: good batches there are kept and the gap is reported.
 
+import { blankHeader } from '../record-batch.ts';
 import {
   batchStart,
   type JournalledHeader,
@@ -67,6 +68,9 @@ function sealFromMark(segment: Segment, mark: Mark): JournalledHeader {
   const { buffer, generation } = segment;
   const { position, end, count, hash } = mark;
   const maxTimestamp = maxTimestampOf(buffer, position, end);
+  // The page may be an older one than the records'. Killed in here, the mark still proves the batch:
+  // of the header its hash covers the base timestamp only.
+  blankHeader(buffer, position);
   sealBatch(buffer, generation, position, end, count, maxTimestamp, hash);
   segment.dirty = true;
   const baseTimestamp = Number(buffer.readBigInt64BE(position + 27));

@@ -102,6 +102,13 @@ export class SegmentStore {
     this.prepare();
   }
 
+  /** Local mode: a segment whose batches nobody waits for begins anew at once. */
+  reuse(segment: Segment): Segment | undefined {
+    if (this.#isReusable(segment)) return this.#begin(segment);
+    this.#delete(segment);
+    return this.next();
+  }
+
   /** The disk refused to keep this segment: it is never written again. */
   retire(segment: Segment): void {
     this.#retired.add(segment);
@@ -137,11 +144,11 @@ export class SegmentStore {
   }
 
   async #prepareSpare(): Promise<void> {
-    const released = this.#takeReleased();
+    const released = this.#nextReleased();
     if (released) {
       await this.sync(released);
-      this.#begin(released);
-      this.#spares.push(released);
+      // While the disk worked, a burst may have taken it.
+      if (this.#released[0] === released) this.#spares.push(this.#beginReleased(released));
       return;
     }
     if (!this.#mayGrow()) return;
@@ -161,12 +168,11 @@ export class SegmentStore {
 
   /** The burst outran `prepare`: the same steps on the main thread. Slow, but loses nothing. */
   #reuseNow(): Segment | undefined {
-    const segment = this.#takeReleased();
+    const segment = this.#nextReleased();
     if (!segment) return undefined;
     const descriptor = this.#descriptors.get(segment);
     if (descriptor !== undefined) fdatasyncSync(descriptor);
-    this.#begin(segment);
-    return segment;
+    return this.#beginReleased(segment);
   }
 
   #createNow(): Segment | undefined {
@@ -190,18 +196,27 @@ export class SegmentStore {
   }
 
   /** The next released segment that may live again; those that may not are deleted on the way. */
-  #takeReleased(): Segment | undefined {
-    for (let segment = this.#released.shift(); segment; segment = this.#released.shift()) {
-      if (segment.bytes === this.#options.segmentBytes && !this.#retired.has(segment)) {
-        return segment;
-      }
+  #nextReleased(): Segment | undefined {
+    for (let segment = this.#released[0]; segment; segment = this.#released[0]) {
+      if (this.#isReusable(segment)) return segment;
+      this.#released.shift();
       this.#delete(segment);
     }
     return undefined;
   }
 
-  #begin(segment: Segment): void {
+  #isReusable(segment: Segment): boolean {
+    return segment.bytes === this.#options.segmentBytes && !this.#retired.has(segment);
+  }
+
+  #beginReleased(segment: Segment): Segment {
+    this.#released.shift();
+    return this.#begin(segment);
+  }
+
+  #begin(segment: Segment): Segment {
     segment.begin(++this.#generation);
+    return segment;
   }
 
   #nextPath(): string {
@@ -227,7 +242,7 @@ export class SegmentStore {
 
   #openFiles(): void {
     const { directory } = this.#options;
-    const blank: Segment[] = [];
+    const unused: Segment[] = [];
     for (const name of readdirSync(directory).toSorted()) {
       if (name.endsWith('.segment.new')) removeIfThere(join(directory, name));
       const number = SEGMENT_NAME.exec(name)?.[1];
@@ -238,15 +253,14 @@ export class SegmentStore {
       this.#descriptors.set(segment, openSync(segment.path, 'r+'));
       this.#bytes += segment.bytes;
       this.#generation = Math.max(this.#generation, segment.generation);
-      if (segment.generation === 0) blank.push(segment);
-      else if (segment.untouched) this.#spares.push(segment);
+      if (segment.generation === 0 || segment.untouched) unused.push(segment);
       else this.recovered.push(segment);
     }
-    for (const segment of blank) {
-      this.#begin(segment);
-      this.#spares.push(segment);
+    // They begin anew: a power cut may have kept batches of theirs and lost the marks.
+    for (const segment of unused) {
+      if (this.#isReusable(segment)) this.#spares.push(this.#begin(segment));
+      else this.#delete(segment);
     }
-    this.#spares.sort((a, b) => a.generation - b.generation);
     this.recovered.sort((a, b) => a.generation - b.generation);
   }
 
@@ -308,8 +322,6 @@ function lockDirectory(directory: string): Database {
   try {
     lock.run('PRAGMA locking_mode = EXCLUSIVE');
     lock.run('BEGIN EXCLUSIVE');
-    writeFileSync(join(directory, 'owner'), `${process.pid}\n`);
-    return lock;
   } catch {
     lock.close();
     const owner = readOwner(directory);
@@ -318,9 +330,19 @@ function lockDirectory(directory: string): Database {
         'Stop that one first, or give this one its own JOURNAL_DIR',
     );
   }
+  noteOwner(directory);
+  return lock;
 }
 
 /** A hint for the message above, no more: the lock itself is the kernel's. */
+function noteOwner(directory: string): void {
+  try {
+    writeFileSync(join(directory, 'owner'), `${process.pid}\n`);
+  } catch {
+    // Then the message names no process.
+  }
+}
+
 function readOwner(directory: string): string {
   try {
     return ` (process ${readFileSync(join(directory, 'owner'), 'utf8').trim()})`;

@@ -20,6 +20,7 @@
 // Generations order the files: the batch that was appended later is in the file with the higher one.
 
 import { foldWord, HASH_SEED } from '../bytes.ts';
+import { BATCH_HEADER_BYTES } from '../record-batch.ts';
 import { batchStart, hashRecords } from './journalled-batch.ts';
 
 export const FIRST_BATCH_AT = 4099;
@@ -55,7 +56,7 @@ export class Segment {
     this.path = path;
     this.buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     this.words = new Int32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength >> 2);
-    this.generation = readGeneration(this.words);
+    this.generation = readGeneration(this.words, bytes.byteLength);
   }
 
   get bytes(): number {
@@ -102,14 +103,22 @@ export class Segment {
     this.#writePosition(CLOSED_AT, position);
   }
 
+  /** No batch begins at or behind it. Unproven while the segment may grow: an upper bound. */
+  get writtenEnd(): number {
+    const ends = [0, 1].map((slot) => this.words[(LIVE_MARKS_AT + slot * MARK_BYTES) / 4 + 1]!);
+    return this.closed ?? Math.min(this.bytes, batchStart(Math.max(...ends)));
+  }
+
   /** Neither a segment nor the zeros of one that was never begun. */
   get damaged(): boolean {
-    return this.generation === 0 && this.words.subarray(0, 1024).some((word) => word !== 0);
+    return this.generation === 0 && this.words.some((word) => word !== 0);
   }
 
   /** Begun, and nothing ever appended: a spare. */
   get untouched(): boolean {
-    return this.words.subarray(LIVE_MARKS_AT >> 2, SYNCED_MARKS_AT >> 2).every((word) => word === 0);
+    return this.words
+      .subarray(LIVE_MARKS_AT >> 2, SYNCED_MARKS_AT >> 2)
+      .every((word) => word === 0);
   }
 
   /** All marks whose records are really there, the longest batch first. */
@@ -129,7 +138,7 @@ export class Segment {
     const plausible =
       position >= FIRST_BATCH_AT &&
       position === batchStart(position) &&
-      end > position &&
+      end > position + BATCH_HEADER_BYTES &&
       end <= this.bytes &&
       count > 0;
     if (!plausible) return false;
@@ -163,30 +172,47 @@ export class Segment {
   }
 }
 
-/** The identity's format version when it is one this program does not know, else undefined. */
-export function foreignVersion(words: Int32Array): number | undefined {
-  if (words[0] !== MAGIC || words[1] === FORMAT_VERSION) return undefined;
-  return words[1];
+interface Identity {
+  readonly version: number;
+  readonly generation: number;
+  readonly bytes: number;
 }
 
-/** 0 where no valid identity stands: the file was never begun, or is damaged beyond its copy. */
-function readGeneration(words: Int32Array): number {
-  let highest = 0;
-  for (const at of IDENTITY_AT) {
-    const [magic, version, generation, bytes, check] = words.subarray(at >> 2, (at >> 2) + 5);
-    if (magic !== MAGIC || version !== FORMAT_VERSION || bytes !== words.length * 4) continue;
-    if (check === identityCheck(generation!, bytes)) highest = Math.max(highest, generation!);
-  }
-  return highest;
+/** The copies of the identity that prove themselves; where it stands never changes with a version. */
+function readIdentities(words: Int32Array): Identity[] {
+  return IDENTITY_AT.flatMap((at) => {
+    const [magic = 0, version = 0, generation = 0, bytes = 0, check] = words.subarray(
+      at >> 2,
+      (at >> 2) + 5,
+    );
+    const proven = magic === MAGIC && check === identityCheck({ version, generation, bytes });
+    return proven ? [{ version, generation, bytes }] : [];
+  });
+}
+
+/** The format version of a segment this program cannot read, else undefined. */
+export function foreignVersion(words: Int32Array): number | undefined {
+  return readIdentities(words).find(({ version }) => version !== FORMAT_VERSION)?.version;
+}
+
+/**
+ * `words`: the first 4 KiB, or more, of a file of `fileBytes`. 0 where no valid identity stands: the
+ * file was never begun, or is damaged beyond its copy.
+ */
+export function readGeneration(words: Int32Array, fileBytes: number): number {
+  const own = readIdentities(words).filter(
+    ({ version, bytes }) => version === FORMAT_VERSION && bytes === fileBytes,
+  );
+  return Math.max(0, ...own.map(({ generation }) => generation));
 }
 
 function writeIdentity(words: Int32Array, at: number, generation: number, bytes: number): void {
-  const check = identityCheck(generation, bytes);
+  const check = identityCheck({ version: FORMAT_VERSION, generation, bytes });
   words.set([MAGIC, FORMAT_VERSION, generation, bytes, check], at >> 2);
 }
 
-function identityCheck(generation: number, bytes: number): number {
-  return foldWord(foldWord(foldWord(HASH_SEED, FORMAT_VERSION), generation), bytes);
+function identityCheck({ version, generation, bytes }: Identity): number {
+  return foldWord(foldWord(foldWord(HASH_SEED, version), generation), bytes);
 }
 
 function writeMark(

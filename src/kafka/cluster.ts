@@ -55,6 +55,7 @@ export class Cluster {
   readonly #clientId: string;
   readonly #brokers = new Map<string, Promise<Broker>>();
   #nodes = new Map<number, BrokerAddress>();
+  #closed = false;
 
   constructor(seeds: readonly BrokerAddress[], clientId: string) {
     this.#seeds = seeds;
@@ -112,6 +113,7 @@ export class Cluster {
   }
 
   async close(): Promise<void> {
+    this.#closed = true;
     const brokers = await Promise.allSettled(this.#brokers.values());
     this.#brokers.clear();
     for (const broker of brokers) {
@@ -139,6 +141,7 @@ export class Cluster {
   }
 
   async #broker(address: BrokerAddress): Promise<Broker> {
+    if (this.#closed) throw new BrokerUnreachable('the connections are closed', false);
     const key = keyOf(address);
     const pending = this.#brokers.get(key);
     if (pending) {
@@ -239,6 +242,7 @@ async function exchange<Answer>(
 function openSocket({ host, port, onConnect }: BrokerAddress & { onConnect: () => void }): Socket {
   const family = isIP(host);
   const socket = connect({ host, port, ...(family === 0 ? {} : { family }) }, onConnect);
+  guardData(socket);
   socket.setKeepAlive(true, KEEP_ALIVE_MS);
   socket.setNoDelay(true);
   let ended = false;
@@ -249,4 +253,19 @@ function openSocket({ host, port, onConnect }: BrokerAddress & { onConnect: () =
     if (!ended) socket.emit('end');
   });
   return socket;
+}
+
+/** kafkajs throws out of its `data` listener on a frame that makes no sense: end the connection. */
+function guardData(socket: Socket): void {
+  const on = socket.on.bind(socket);
+  socket.on = (event: string, listener: Parameters<typeof on>[1]): Socket => {
+    if (event !== 'data') return on(event, listener);
+    return on('data', (chunk: Buffer) => {
+      try {
+        listener(chunk);
+      } catch (error) {
+        socket.destroy(error as Error);
+      }
+    });
+  };
 }

@@ -1,7 +1,7 @@
 // What a broker's answer means, in one table: is the batch in the log or not, and what to do next.
 //
-//   persistence  what is known of the batch: `persisted`, `not persisted`, or `unknown` (sent, and
-//                nothing reliable came back: it may be in the log)
+//   persistence  what is known of this try: `persisted`, `not persisted`, or `unknown` (sent, and
+//                nothing reliable came back: it may be in the log; an earlier try may be, too)
 //   action       retry      the same bytes again after a back-off
 //                new leader the same, after asking who leads the partition now
 //                inquire    ask the broker for the last sequence it has of this producer
@@ -43,11 +43,11 @@ const VERDICTS = new Map<number, Verdict>([
   [51, { name: 'CONCURRENT_TRANSACTIONS', action: 'retry', persistence: 'not persisted' }],
   [89, { name: 'THROTTLING_QUOTA_EXCEEDED', action: 'retry', persistence: 'not persisted' }],
 
-  [45, { name: 'OUT_OF_ORDER_SEQUENCE_NUMBER', action: 'inquire', persistence: 'unknown' }],
-  [59, { name: 'UNKNOWN_PRODUCER_ID', action: 'inquire', persistence: 'unknown' }],
-  [47, { name: 'INVALID_PRODUCER_EPOCH', action: 'new id', persistence: 'unknown' }],
-  [49, { name: 'INVALID_PRODUCER_ID_MAPPING', action: 'new id', persistence: 'unknown' }],
-  [90, { name: 'PRODUCER_FENCED', action: 'new id', persistence: 'unknown' }],
+  [45, { name: 'OUT_OF_ORDER_SEQUENCE_NUMBER', action: 'inquire', persistence: 'not persisted' }],
+  [59, { name: 'UNKNOWN_PRODUCER_ID', action: 'inquire', persistence: 'not persisted' }],
+  [47, { name: 'INVALID_PRODUCER_EPOCH', action: 'new id', persistence: 'not persisted' }],
+  [49, { name: 'INVALID_PRODUCER_ID_MAPPING', action: 'new id', persistence: 'not persisted' }],
+  [90, { name: 'PRODUCER_FENCED', action: 'new id', persistence: 'not persisted' }],
 
   [10, { name: 'MESSAGE_TOO_LARGE', action: 'recut', persistence: 'not persisted' }],
   [18, { name: 'RECORD_LIST_TOO_LARGE', action: 'recut', persistence: 'not persisted' }],

@@ -14,6 +14,9 @@ import type { Verdict } from './errors.ts';
 /** Kafka remembers the last five batches of a producer in a partition, so five may be unanswered. */
 export const IN_FLIGHT_MAX = 5;
 
+/** Far below producer.id.expiration.ms (24 h), far above what a producer under load is silent for. */
+const PRODUCER_KNOWN_MS = 3_600_000;
+
 /** A journalled batch, or a part of one that the broker refused as too large. */
 export interface Shipment {
   readonly batch: JournalledBatch;
@@ -29,6 +32,8 @@ export interface Shipment {
   payload?: Buffer | undefined;
   compressing?: boolean;
   verdict?: Verdict | undefined;
+  /** Some try of it was sent and not clearly refused: it may be in the log. */
+  unsure?: boolean;
 }
 
 /** `settling`: something failed and the rest is still in flight. `mending`: back-off, inquiries. */
@@ -46,6 +51,9 @@ export class PartitionQueue {
   trouble: string | undefined;
   readonly #waiting: Shipment[] = [];
   readonly #inFlight: Shipment[] = [];
+  /** Whose batch was acknowledged last, and when (performance.now). */
+  #acknowledgedId = -1n;
+  #acknowledgedAt = 0;
   #order = 0;
 
   constructor(partition: number, producer: Pick<ProducerStamp, 'producerId' | 'producerEpoch'>) {
@@ -85,14 +93,25 @@ export class PartitionQueue {
     return shipment;
   }
 
-  /** The head of the line if it may go now. A new producer id waits until the old one's are done. */
+  /** The head of the line if it may go now. */
   peek(): Shipment | undefined {
     if (this.state !== 'open' || this.leader < 0) return undefined;
     if (this.#inFlight.length >= IN_FLIGHT_MAX) return undefined;
     const head = this.#waiting[0];
-    const ahead = this.#inFlight.at(-1);
-    const mixed = head && ahead && head.stamp.producerId !== ahead.stamp.producerId;
-    return mixed ? undefined : head;
+    const alone = this.#inFlight.length === 0;
+    return head && (alone || this.#mayFollow(head)) ? head : undefined;
+  }
+
+  /**
+   * A broker that knows nothing of a producer takes any sequence from it first. Were two batches in
+   * flight then and the first one refused, the second would be taken and the first never again. So a
+   * producer id begins with one batch alone, and again after a silence in which it may be forgotten.
+   */
+  #mayFollow(head: Shipment): boolean {
+    const { producerId } = head.stamp;
+    if (producerId < 0n) return true;
+    const known = performance.now() - this.#acknowledgedAt < PRODUCER_KNOWN_MS;
+    return producerId === this.#acknowledgedId && known;
   }
 
   /** Moves the head into flight. */
@@ -106,8 +125,11 @@ export class PartitionQueue {
     const index = this.#inFlight.indexOf(shipment);
     if (index >= 0) this.#inFlight.splice(index, 1);
     shipment.verdict = verdict;
+    if (verdict.persistence === 'unknown') shipment.unsure = true;
     if (verdict.action === 'done') {
       this.attempt = 0;
+      this.#acknowledgedId = shipment.stamp.producerId;
+      this.#acknowledgedAt = performance.now();
       return;
     }
     this.#waiting.push(shipment);

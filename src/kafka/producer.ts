@@ -4,7 +4,7 @@
 // is no way out of here for a batch but `acknowledge`, after the broker's word or a counted rule.
 
 import type { Journal } from '../journal/journal.ts';
-import { PARTITION_MAX } from '../journal/journalled-batch.ts';
+import { PARTITION_MAX, type Placement } from '../journal/journalled-batch.ts';
 import type { Compression, ProducerStamp } from '../record-batch.ts';
 import { BrokerUnreachable } from './cluster.ts';
 import { compressBatch } from './compression.ts';
@@ -126,13 +126,13 @@ export class Producer {
       const batch = this.#journal.take();
       if (!batch) break;
       const { placement } = batch;
-      const placedAt = placement && this.#queues[placement.partition];
+      const placedAt = placement && this.#queueOf(placement);
       if (placedAt) {
-        placedAt.enqueue(batch, placement).verdict = RECOVERED;
+        Object.assign(placedAt.enqueue(batch, placement), { verdict: RECOVERED, unsure: true });
         if (placedAt.state === 'open') placedAt.state = 'settling';
         continue;
       }
-      // Placed in a partition that is no more: the topic was made anew, or is another one.
+      // Placed in another cluster, or in a topic that is no more.
       if (placement) this.counters.possiblyDuplicated += batch.recordCount;
       const stamp = queue.nextStamp(batch.recordCount);
       this.#journal.place(batch, { ...stamp, partition: queue.partition });
@@ -140,6 +140,12 @@ export class Producer {
     }
     for (const queue of this.#queues) this.#advance(queue);
     this.#checkIdle();
+  }
+
+  /** A new id that an old batch already bears comes from another cluster: they would mix up. */
+  #queueOf({ partition, producerId }: Placement): PartitionQueue | undefined {
+    const foreign = producerId >= 0n && producerId === this.#producer?.producerId;
+    return foreign ? undefined : this.#queues[partition];
   }
 
   /** The partition with the least to do; among equals each gets its turn. */
@@ -203,6 +209,7 @@ export class Producer {
     queue.settle(shipment, verdict);
     if (verdict.action === 'done') {
       queue.trouble = undefined;
+      this.#unreachable = undefined;
       this.counters.acknowledged += shipment.recordCount;
       this.#finish(shipment);
     } else {
@@ -229,6 +236,7 @@ export class Producer {
     while (!this.#stopped) {
       try {
         await this.#applyRemedy(queue, queue.waiting[0]);
+        if (this.#stopped) return;
         if (queue.leader >= 0) break;
         throw new Error(`partition ${queue.partition} has no leader`);
       } catch (error) {

@@ -67,8 +67,16 @@ export class Remedy {
     if (doubted || last !== undefined) return this.renumber(queue);
     // The broker knows nothing of the producer: the batch never arrived, or so long ago that the
     // broker forgot. It takes any first sequence then.
-    const forgotten = Date.now() - head.batch.maxTimestamp > PRODUCER_ID_EXPIRATION_MS;
-    if (forgotten || !states) this.#counters.possiblyDuplicated += head.recordCount;
+    this.#noteResent(queue, (shipment) => !states || isForgotten(shipment));
+  }
+
+  #noteResent(queue: PartitionQueue, mayBeThere: (shipment: Shipment) => boolean): void {
+    for (const shipment of queue.waiting) {
+      const unsure = shipment.unsure || shipment.verdict?.persistence === 'unknown';
+      if (!unsure || !mayBeThere(shipment)) continue;
+      this.#counters.possiblyDuplicated += shipment.recordCount;
+      shipment.unsure = false;
+    }
   }
 
   /** Frees what the log has, from the head on; of a batch that was split, the rest stays. */
@@ -92,10 +100,8 @@ export class Remedy {
   async renumber(queue: PartitionQueue): Promise<void> {
     const producer = await this.#inquiries.newProducerId();
     queue.stamp = { ...producer, baseSequence: 0 };
+    this.#noteResent(queue, () => true);
     for (const shipment of queue.waiting) {
-      if (shipment.verdict?.persistence === 'unknown') {
-        this.#counters.possiblyDuplicated += shipment.recordCount;
-      }
       shipment.stamp = queue.nextStamp(shipment.recordCount);
       shipment.payload = undefined;
       shipment.verdict = undefined;
@@ -121,7 +127,7 @@ export class Remedy {
 
   /** Two parts: the records below `at`, and the rest. */
   #split(shipment: Shipment, at: number): Shipment[] {
-    const { batch, parts, order, recordCount } = shipment;
+    const { batch, parts, order, recordCount, unsure = false } = shipment;
     const source = shipment.cut ?? this.#journal.bytesOf(batch);
     parts.left++;
     return [
@@ -132,12 +138,16 @@ export class Remedy {
       // A batch has fewer than 2^24 records (its bytes are fewer), so parts never overtake.
       const place = order + from / 2 ** 24;
       const stamp = readBatchHeader(cut, 0);
-      return { batch, parts, order: place, recordCount: to - from, stamp, cut };
+      return { batch, parts, order: place, recordCount: to - from, stamp, cut, unsure };
     });
   }
 }
 
 const HALF_CIRCLE = 2 ** 30;
+
+function isForgotten({ batch }: Shipment): boolean {
+  return Date.now() - batch.maxTimestamp > PRODUCER_ID_EXPIRATION_MS;
+}
 
 /** How many records of the shipment the log has, if its producer's last sequence is `last`. */
 function countArrived(shipment: Shipment, last: number): number {

@@ -78,7 +78,7 @@ export class Batcher {
     try {
       captured = this.#options.kind.capture(request, context);
     } catch (error) {
-      this.#noteFailed(sequence, error as Error);
+      this.#noteFailed(sequence, error);
       return;
     }
     const index = this.#pending++;
@@ -110,7 +110,7 @@ export class Batcher {
     try {
       value = this.#options.encode(captured);
     } catch (error) {
-      this.#noteFailed(sequence, error as Error);
+      this.#noteFailed(sequence, error);
       return;
     }
     const result = this.#journal.append(value, time);
@@ -140,9 +140,11 @@ export class Batcher {
     else this.#armFlush();
   };
 
-  #noteFailed(sequence: number, error: Error): void {
+  /** A user's function may throw anything. */
+  #noteFailed(sequence: number, error: unknown): void {
     this.counters.failed++;
-    this.#noteLost('complete() failed', sequence, error.message);
+    const detail = error instanceof Error ? error.message : String(error);
+    this.#noteLost('complete() failed', sequence, detail);
   }
 
   #noteLost(cause: LostRange['cause'], sequence: number, detail?: string): void {

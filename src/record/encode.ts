@@ -12,7 +12,11 @@ export type Encode = (captured: unknown) => RecordValue;
 export function encoderFor(kind: RecordKind<unknown>, format: Format): Encode {
   if (format === 'msgpack') {
     // Portable maps: msgpackr's own record extension is smaller, but nobody else reads it.
-    const packr = new Packr({ useRecords: false, variableMapSize: true });
+    const packr = new Packr({
+      useRecords: false,
+      variableMapSize: true,
+      encodeUndefinedAsNil: true,
+    });
     return (captured) => packr.pack(synchronous(kind.complete(captured)));
   }
   if (kind.completeJson) return kind.completeJson.bind(kind);
@@ -24,6 +28,7 @@ export function encoderFor(kind: RecordKind<unknown>, format: Format): Encode {
 }
 
 function synchronous(record: unknown): unknown {
+  if (record === undefined) throw new TypeError('complete() returned nothing');
   if (record instanceof Promise) {
     record.catch(() => {}); // its own failure is beside the point
     throw new TypeError('complete() returned a promise; it must return the record itself');
