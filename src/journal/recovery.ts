@@ -49,7 +49,10 @@ export function recoverTail(segment: Segment): { end: number; lostBytes: number 
   let lostBytes = 0;
   for (;;) {
     const found = findBatch(segment, end, segment.bytes);
-    if (!found) return { end, lostBytes };
+    if (!found) {
+      segment.retireMarks();
+      return { end, lostBytes };
+    }
     lostBytes += found.lostBytes;
     end = batchStart(found.header.end);
   }

@@ -30,6 +30,8 @@ const IDENTITY_AT = [0, 2048] as const;
 const LIVE_MARKS_AT = 64;
 const SYNCED_MARKS_AT = 128;
 const MARK_BYTES = 32;
+/** A mark's position where no batch can be. */
+const RETIRED = 1;
 const ACKNOWLEDGED_AT = 192;
 const CLOSED_AT = 208;
 
@@ -86,6 +88,17 @@ export class Segment {
     writeMark(this.words, at, mark.position, mark.end, mark.count, mark.hash);
   }
 
+  /**
+   * All batches are sealed: no mark may speak for what is appended over damaged ones. Not zeros, for
+   * those mean that nothing was ever appended.
+   */
+  retireMarks(): void {
+    for (const at of [LIVE_MARKS_AT, SYNCED_MARKS_AT]) {
+      for (const slot of [0, 1]) writeMark(this.words, at + slot * MARK_BYTES, RETIRED, 0, 0, 0);
+    }
+    this.dirty = true;
+  }
+
   get acknowledged(): number {
     return this.#readPosition(ACKNOWLEDGED_AT) ?? FIRST_BATCH_AT;
   }
@@ -106,7 +119,10 @@ export class Segment {
   /** No batch begins at or behind it. Unproven while the segment may grow: an upper bound. */
   get writtenEnd(): number {
     const ends = [0, 1].map((slot) => this.words[(LIVE_MARKS_AT + slot * MARK_BYTES) / 4 + 1]!);
-    return this.closed ?? Math.min(this.bytes, batchStart(Math.max(...ends)));
+    const end = Math.max(...ends);
+    // Right after a start the marks are retired and tell nothing.
+    const bound = end < FIRST_BATCH_AT ? this.bytes : Math.min(this.bytes, batchStart(end));
+    return this.closed ?? bound;
   }
 
   /** Neither a segment nor the zeros of one that was never begun. */

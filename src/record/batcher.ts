@@ -143,7 +143,7 @@ export class Batcher {
   /** A user's function may throw anything. */
   #noteFailed(sequence: number, error: unknown): void {
     this.counters.failed++;
-    const detail = error instanceof Error ? error.message : String(error);
+    const detail = error instanceof Error ? error.message : Bun.inspect(error);
     this.#noteLost('complete() failed', sequence, detail);
   }
 

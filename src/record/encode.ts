@@ -17,7 +17,7 @@ export function encoderFor(kind: RecordKind<unknown>, format: Format): Encode {
       variableMapSize: true,
       encodeUndefinedAsNil: true,
     });
-    return (captured) => packr.pack(synchronous(kind.complete(captured)));
+    return (captured) => packr.pack(wellFormed(synchronous(kind.complete(captured))));
   }
   if (kind.completeJson) return kind.completeJson.bind(kind);
   return (captured) => {
@@ -34,4 +34,36 @@ function synchronous(record: unknown): unknown {
     throw new TypeError('complete() returned a promise; it must return the record itself');
   }
   return record;
+}
+
+/**
+ * msgpackr writes half a surrogate pair as bytes that are no UTF-8, and strict readers refuse the
+ * record. JSON has an escape for it; here it becomes U+FFFD. Copies only what has one.
+ */
+function wellFormed(value: unknown): unknown {
+  return isWellFormed(value) ? value : repaired(value);
+}
+
+function isWellFormed(value: unknown): boolean {
+  if (typeof value === 'string') return value.isWellFormed();
+  if (Array.isArray(value)) return value.every(isWellFormed);
+  if (!isPlainObject(value)) return true;
+  for (const key in value) {
+    if (!key.isWellFormed() || !isWellFormed(value[key])) return false;
+  }
+  return true;
+}
+
+function repaired(value: unknown): unknown {
+  if (typeof value === 'string') return value.toWellFormed();
+  if (Array.isArray(value)) return value.map(repaired);
+  if (!isPlainObject(value)) return value;
+  const entries = Object.entries(value);
+  return Object.fromEntries(entries.map(([key, item]) => [key.toWellFormed(), repaired(item)]));
+}
+
+function isPlainObject(value: unknown): value is Record<string, unknown> {
+  if (typeof value !== 'object' || value === null) return false;
+  const prototype: unknown = Object.getPrototypeOf(value);
+  return prototype === Object.prototype || prototype === null;
 }

@@ -57,7 +57,7 @@ export async function loadRecordKind(name: string): Promise<RecordKind<unknown>>
   try {
     module = (await import(path)) as Partial<RecordKind<unknown>>;
   } catch (error) {
-    const [reason] = (error instanceof Error ? error.message : String(error)).split('\n');
+    const [reason] = (error instanceof Error ? error.message : Bun.inspect(error)).split('\n');
     throw new RecordKindUnusable(`RECORD=${name} cannot be loaded (${reason}). ${advice}`);
   }
   const { capture, complete } = module;
