@@ -2,8 +2,8 @@
 // the word hash that tells an intact run of records from a torn one. Pure; knows no format.
 //
 // Two checksums, because they answer different questions: CRC32C is Kafka's, covers a finished
-// batch and costs 63 µs a MB natively, but 180 ns a call (bench/micro): too much per record.
-// `foldWords` is ours, runs incrementally at 0.9 ns a word and so can follow every append.
+// batch and costs 66 µs a MB natively, but 160 ns a call (bench/micro): too much per record.
+// `foldWords` is ours, runs incrementally at 0.5 ns a word and so can follow every append.
 
 export { crc32c } from '@node-rs/crc32';
 
