@@ -21,11 +21,10 @@ export interface Parts {
     readonly counters: {
       appended: number;
       sealed: number;
-      syncs: number;
-      syncSeconds: number;
       lostBytes: number;
       recycledSegments: number;
     };
+    readonly syncs: { readonly rounds: number; readonly seconds: number };
     readonly bytes: number;
     readonly backlogBytes: number;
     readonly oldestTimestamp: number | undefined;
@@ -65,8 +64,8 @@ export function metricSource({ listener, batcher, journal, producer }: Parts): M
       ],
       hoplog_appended_total: ['Records appended to the journal', () => log.appended],
       hoplog_sealed_batches_total: ['Batches sealed', () => log.sealed],
-      hoplog_journal_syncs_total: ['fdatasync rounds', () => log.syncs],
-      hoplog_journal_sync_seconds_total: ['Time spent in them', () => log.syncSeconds],
+      hoplog_journal_syncs_total: ['fdatasync rounds', () => journal.syncs.rounds],
+      hoplog_journal_sync_seconds_total: ['Time spent in them', () => journal.syncs.seconds],
       hoplog_journal_unreadable_bytes_total: [
         'Bytes of batches found damaged after a crash',
         () => log.lostBytes,

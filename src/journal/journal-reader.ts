@@ -68,9 +68,8 @@ export class JournalReader {
       if (found.position !== this.#position) this.#count = 0;
       this.#position = found.position;
       yield* this.#newRecords(segment, found.position, found.header.end);
-      // The newest batch may still be open and grow: it is asked again until another one follows.
       const next = batchStart(found.header.end);
-      if (!this.#isPassed(segment, next)) return;
+      if (!this.#isComplete(segment, next, confirmed)) return;
       this.#position = next;
       this.#count = 0;
     }
@@ -86,8 +85,15 @@ export class JournalReader {
     }
   }
 
-  #isPassed(segment: Segment, next: number): boolean {
-    return next === segment.closed || findBatch(segment, next, segment.writtenEnd) !== undefined;
+  /**
+   * Is the batch that ended in front of `next` all there is of it? The newest may still grow; and so
+   * may one in front of a gap, if the copy caught only its beginning.
+   */
+  #isComplete(segment: Segment, next: number, confirmed: string): boolean {
+    if (next === segment.closed) return true;
+    const following = findBatch(segment, next, segment.writtenEnd);
+    if (!following) return false;
+    return following.lostBytes === 0 || !this.#suspect('gap', confirmed);
   }
 
   /** True = not believed yet: look again. */

@@ -17,6 +17,7 @@ import { OpenBatch } from './open-batch.ts';
 import { findBatch, recoverTail } from './recovery.ts';
 import { FIRST_BATCH_AT, type Segment } from './segment.ts';
 import { JournalUnusable, SegmentStore } from './segment-store.ts';
+import { Syncer } from './syncer.ts';
 
 /** Below this much room and without a spare the journal counts as full: before a record is lost. */
 const RESERVE_BYTES = 64 * 1024;
@@ -42,8 +43,6 @@ export interface JournalOptions {
 export interface JournalCounters {
   appended: number;
   sealed: number;
-  syncs: number;
-  syncSeconds: number;
   /** Bytes that should have been batches and were not readable after a crash. */
   lostBytes: number;
   /** Local mode: oldest segments that made room. */
@@ -54,8 +53,6 @@ export class Journal {
   readonly counters: JournalCounters = {
     appended: 0,
     sealed: 0,
-    syncs: 0,
-    syncSeconds: 0,
     lostBytes: 0,
     recycledSegments: 0,
   };
@@ -76,8 +73,7 @@ export class Journal {
   #full = false;
   /** Where the next batch of the active segment starts. */
   #nextPosition = FIRST_BATCH_AT;
-  #syncTimer: Timer | undefined;
-  #syncing: Promise<void> | undefined;
+  readonly #syncer: Syncer;
 
   /** @throws {JournalUnusable} */
   constructor(options: JournalOptions) {
@@ -89,6 +85,17 @@ export class Journal {
     for (const segment of this.#chain) segment.recoveredEnd = segment.bytes;
     this.#active = this.#continueTail() ?? this.#firstSegment();
     this.#open = new OpenBatch(this.#active);
+    this.#syncer = new Syncer({
+      syncMs: options.syncMs,
+      segments: this.#chain,
+      sync: (segment) => this.#store.sync(segment),
+      beforeSync: (segment) => {
+        if (segment === this.#active && this.#open.count > 0) {
+          segment.writeSyncedMark(this.#open.mark());
+        }
+      },
+      onFailure: (segment, error) => this.#giveUp(segment, error),
+    });
     this.#setNearEnd();
     this.#reading = this.#chain[0]!;
     this.#readPosition = this.#reading.acknowledged;
@@ -108,6 +115,11 @@ export class Journal {
 
   get bytes(): number {
     return this.#store.bytes;
+  }
+
+  /** Rounds of fdatasync, and the seconds they took. */
+  get syncs(): { readonly rounds: number; readonly seconds: number } {
+    return this.#syncer;
   }
 
   /** Bytes between what Kafka has and the newest record, spread over the chain. */
@@ -180,23 +192,20 @@ export class Journal {
   place(batch: JournalledBatch, placement: Placement): void {
     placeBatch(batch.segment.buffer, batch.position, batch.end, placement);
     batch.placement = placement;
-    this.#touch(batch.segment);
+    this.#syncer.touch(batch.segment);
   }
 
   /** Kafka has it (or it was given up by a counted rule): its room may be used again. */
   acknowledge(batch: JournalledBatch): void {
     this.#cursor.acknowledge(batch);
-    this.#touch(batch.segment);
+    this.#syncer.touch(batch.segment);
     this.#releaseIfClear(batch.segment);
   }
 
   /** Seals, and puts all that was written on the disk. */
   async close(): Promise<void> {
     this.seal();
-    clearTimeout(this.#syncTimer);
-    await this.#syncing;
-    await this.#sync();
-    clearTimeout(this.#syncTimer);
+    await this.#syncer.flush();
     await this.#store.close();
   }
 
@@ -259,7 +268,7 @@ export class Journal {
 
   #noteAppended(): void {
     this.counters.appended++;
-    if (!this.#active.dirty || this.#syncTimer === undefined) this.#touch(this.#active);
+    this.#syncer.touch(this.#active);
     if (this.#open.end > this.#nearEnd) this.#checkRoom();
   }
 
@@ -350,42 +359,13 @@ export class Journal {
     this.#full = false;
   }
 
-  #touch(segment: Segment): void {
-    segment.dirty = true;
-    this.#syncTimer ??= setTimeout(() => {
-      this.#syncing = this.#sync();
-    }, this.#options.syncMs);
-  }
-
-  /** fdatasync of all that was written since the last one, off the main thread. */
-  async #sync(): Promise<void> {
-    const started = performance.now();
-    for (const segment of this.#chain.filter((candidate) => candidate.dirty)) {
-      segment.dirty = false;
-      if (segment === this.#active && this.#open.count > 0)
-        segment.writeSyncedMark(this.#open.mark());
-      await this.#syncSegment(segment);
-    }
-    this.counters.syncs++;
-    this.counters.syncSeconds += (performance.now() - started) / 1000;
-    this.#syncTimer = undefined;
-    this.#syncing = undefined;
-    if (this.#chain.some((segment) => segment.dirty)) this.#touch(this.#active);
-  }
-
-  async #syncSegment(segment: Segment): Promise<void> {
-    try {
-      await this.#store.sync(segment);
-    } catch (error) {
-      // After a failed fdatasync the kernel may have dropped the dirty pages' state: a second one
-      // would succeed and prove nothing. What is mapped can still be read and sent; no new record
-      // goes there.
-      this.#options.onError(`fdatasync ${segment.path}`, error as Error);
-      this.#store.retire(segment);
-      if (segment !== this.#active) return;
-      this.seal();
-      this.#roll();
-    }
+  #giveUp(segment: Segment, error: Error): void {
+    this.#options.onError(`fdatasync ${segment.path}`, error);
+    this.#store.retire(segment);
+    // What is mapped can still be read and sent; new records go elsewhere.
+    if (segment !== this.#active) return;
+    this.seal();
+    this.#roll();
   }
 }
 

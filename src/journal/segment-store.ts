@@ -29,6 +29,12 @@ import { foreignVersion, Segment } from './segment.ts';
 const SEGMENT_NAME = /^(\d{8})\.segment$/;
 /** Creating a file on a full disk fails slowly; once a second is often enough. */
 const GROW_RETRY_MS = 1000;
+/**
+ * A power cut may take an identity back and keep batches of the generation it had, and those must not
+ * come to life when the number is given again: each start leaves out more than can be begun between
+ * two fdatasyncs. 2^31 generations are enough for two million starts.
+ */
+const GENERATION_LEAP = 1024;
 const ZEROS = new Uint8Array(1 << 20);
 const datasync = promisify(fdatasync);
 
@@ -256,6 +262,7 @@ export class SegmentStore {
       if (segment.generation === 0 || segment.untouched) unused.push(segment);
       else this.recovered.push(segment);
     }
+    this.#generation += GENERATION_LEAP;
     // They begin anew: a power cut may have kept batches of theirs and lost the marks.
     for (const segment of unused) {
       if (this.#isReusable(segment)) this.#spares.push(this.#begin(segment));
