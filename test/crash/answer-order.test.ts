@@ -92,7 +92,9 @@ test(
       answered.push(first);
       const port = Number(new URL(server.url).port);
       const numbers = Array.from({ length: CONNECTIONS }, (_, index) => round * 100 + index);
-      const targets = numbers.map((n) => (n % 100 === CONNECTIONS / 2 ? `/?n=${n}&die` : `/?n=${n}`));
+      const targets = numbers.map((n) =>
+        n % 100 === CONNECTIONS / 2 ? `/?n=${n}&die` : `/?n=${n}`,
+      );
       const answers = await answersTo(port, targets.map(get));
       expect(await server.exited()).toBe(128 + 9);
       expect(answers[CONNECTIONS / 2]).toBe('');

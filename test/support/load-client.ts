@@ -70,14 +70,19 @@ export class Load implements AsyncDisposable {
     });
   }
 
-  /** Sends no more, and waits for the answers that are due. */
-  async stop(): Promise<void> {
+  /** Sends no more, and waits for the answers that are due; the connections stay open. */
+  async pause(): Promise<void> {
     this.#stopped = true;
     clearInterval(this.#pacer);
     const settled = () => [...this.#connections].every((connection) => connection.waiting === 0);
     await waitFor(settled, { timeoutMs: ANSWER_MAX_MS, what: 'the last answers' });
-    await this[Symbol.asyncDispose]();
     if (this.#failure) throw this.#failure;
+  }
+
+  /** Sends no more, waits for the answers that are due, and closes the connections. */
+  async stop(): Promise<void> {
+    await this.pause();
+    await this[Symbol.asyncDispose]();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -113,8 +118,8 @@ export class Load implements AsyncDisposable {
 
   #fill(connection: Connection): void {
     while (!this.#stopped && connection.waiting < this.#options.depth && this.#mayGo()) {
+      if (!connection.send(this.#oracle)) return;
       this.#sent++;
-      connection.send(this.#oracle);
     }
   }
 
@@ -159,14 +164,17 @@ class Connection {
     });
   }
 
-  send(oracle: Oracle): void {
+  /** False where the connection has ended. */
+  send(oracle: Oracle): boolean {
     const socket = this.#socket;
-    if (!socket) return;
+    if (!socket) return false;
     const { number, head } = oracle.issue(socket.localPort);
     this.#waiting.push({ number, sentAt: performance.now() });
     const written = socket.write(head);
     // A few hundred bytes fit into an idle socket; a torn request would be one that was not issued.
-    if (written !== head.length) this.end();
+    if (written === head.length) return true;
+    this.end();
+    return false;
   }
 
   end(): void {

@@ -65,6 +65,11 @@ export class Oracle {
     return this.#issued.filter((request) => request.status === status).length;
   }
 
+  /** Port the answered requests came from, one entry a request. */
+  get answeredPorts(): number[] {
+    return this.#issued.filter(({ status }) => status === 301).map(({ clientPort }) => clientPort);
+  }
+
   /** Was request `number` answered 301? Then it must be in the topic. */
   isRedirected(number: number): boolean {
     return this.#issued[number - 1]?.status === 301;
@@ -91,7 +96,9 @@ export class Oracle {
     return {
       delivered,
       missing: examples(numbers.filter((n) => this.isRedirected(n) && !times.has(n))),
-      twice: examples([...times].filter(([, count]) => count > 1)),
+      twice: examples(
+        [...times].filter(([, count]) => count > 1).map(([n, count]) => `${n}: ${count} times`),
+      ),
       invented: examples(delivered.filter(({ number }) => !this.#issued[number - 1]).map(textOf)),
       altered: examples(delivered.filter((one) => this.#isAltered(one)).map(textOf)),
       disordered: examples(disordered(delivered)),

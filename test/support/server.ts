@@ -12,6 +12,7 @@ const REPOSITORY = join(import.meta.dir, '../..');
 const LEASH = Bun.which('setpriv') === null ? [] : ['setpriv', '--pdeathsig', 'KILL'];
 const START_MAX_MS = 20_000;
 const DRAIN_MAX_MS = 60_000;
+const END_MAX_MS = 15_000;
 
 /** Options as hoplog's environment spells them. */
 export type Options = Readonly<Record<string, string | number>>;
@@ -29,10 +30,18 @@ export interface Ended {
   readonly stderr: string;
 }
 
-/** Starts `bun run src/server.ts ARGS` with `options` as its whole environment. */
-export function spawnHoplog(args: readonly string[], options: Options) {
+/**
+ * Starts `bun run src/server.ts ARGS` with `options` as its whole environment, by way of `wrapper`,
+ * a command that becomes the command behind it.
+ */
+export function spawnHoplog(
+  args: readonly string[],
+  options: Options,
+  wrapper: readonly string[] = [],
+) {
   const env = Object.entries(options).map(([name, value]) => [name, String(value)] as const);
-  return Bun.spawn([...LEASH, process.execPath, 'run', 'src/server.ts', ...args], {
+  const program = [...LEASH, process.execPath, 'run', 'src/server.ts'];
+  return Bun.spawn([...wrapper, ...program, ...args], {
     cwd: REPOSITORY,
     // NODE_ENV=test, which bun test sets, must not reach the program.
     env: { PATH: process.env['PATH'], HOME: process.env['HOME'], ...Object.fromEntries(env) },
@@ -42,9 +51,10 @@ export function spawnHoplog(args: readonly string[], options: Options) {
   });
 }
 
-/** Runs a command of hoplog to its end. */
+/** Runs a command of hoplog to its end; one that does not end is ended, and has no exit code of ours. */
 export async function runHoplog(args: readonly string[], options: Options): Promise<Ended> {
   const child = spawnHoplog(args, options);
+  using _limit = killAfter(child, END_MAX_MS);
   const [stdout, stderr, exitCode] = await Promise.all([
     child.stdout.text(),
     child.stderr.text(),
@@ -64,8 +74,8 @@ export class Server implements AsyncDisposable {
   #admin = '';
 
   /** Waits for the start line. Ports are free ones and the address is local, unless named. */
-  static async start(options: Options): Promise<Server> {
-    const server = new Server({ HOST: '127.0.0.1', PORT: 0, ADMIN_PORT: 0, ...options });
+  static async start(options: Options, wrapper: readonly string[] = []): Promise<Server> {
+    const server = new Server({ HOST: '127.0.0.1', PORT: 0, ADMIN_PORT: 0, ...options }, wrapper);
     const started = () => server.log.find(({ url }) => url !== undefined);
     try {
       await waitFor(() => started() !== undefined || server.ended, {
@@ -84,8 +94,8 @@ export class Server implements AsyncDisposable {
     return server;
   }
 
-  private constructor(options: Options) {
-    this.#child = spawnHoplog([], options);
+  private constructor(options: Options, wrapper: readonly string[]) {
+    this.#child = spawnHoplog([], options, wrapper);
     this.stdout = this.#child.stdout.text();
     this.#reading = readLines(this.#child.stderr, this.lines);
   }
@@ -169,6 +179,11 @@ export class Server implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.kill();
   }
+}
+
+function killAfter(child: Subprocess, ms: number): Disposable {
+  const timer = setTimeout(() => child.kill('SIGKILL'), ms);
+  return { [Symbol.dispose]: () => clearTimeout(timer) };
 }
 
 async function readLines(stream: ReadableStream<Uint8Array>, into: string[]): Promise<void> {

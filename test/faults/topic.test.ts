@@ -1,0 +1,162 @@
+// Faults of the topic and of the way to it, on one real Kafka node. Numbers: faults of the project's
+// list of faults: 20 a dead bootstrap host, 23 topic deleted and made anew, 25 and 26 batches and
+// records that are too large for the broker, 46 hoplog itself frozen.
+
+import { afterAll, beforeAll, expect, test } from 'bun:test';
+import { describeKafka } from '../support/describe-kafka.ts';
+import { runKafkaTool } from '../support/kafka-jars.ts';
+import { type KafkaCluster, startKafka } from '../support/kafka.ts';
+import { Load } from '../support/load-client.ts';
+import { NO_FAULTS, Oracle } from '../support/oracle.ts';
+import { underLoad } from '../support/scenario.ts';
+import { type Options, Server } from '../support/server.ts';
+import { tempDir } from '../support/temp-dir.ts';
+import { waitFor } from '../support/wait-for.ts';
+
+const START_MAX_MS = 60_000;
+const TEST_MAX_MS = 60_000;
+const FREEZE_MS = 2_000;
+
+describeKafka('hoplog and a topic that is not as it should be', () => {
+  let kafka: KafkaCluster;
+
+  beforeAll(async () => {
+    kafka = await startKafka({ nodes: 1 });
+  }, START_MAX_MS);
+
+  afterAll(async () => {
+    await kafka?.[Symbol.asyncDispose]();
+  });
+
+  async function deleteTopic(topic: string): Promise<void> {
+    const args = ['--bootstrap-server', kafka.directBrokers, '--delete', '--topic', topic];
+    await runKafkaTool('org.apache.kafka.tools.TopicCommand', args);
+  }
+
+  async function start(topic: string, journalDir: string, options: Options = {}): Promise<Server> {
+    const target = { KAFKA_BROKERS: kafka.brokers, KAFKA_TOPIC: topic, FLUSH_INTERVAL_MS: 50 };
+    const journal = { JOURNAL_DIR: journalDir, JOURNAL_BYTES: '64MiB' };
+    return await Server.start({ ...target, ...journal, ...options });
+  }
+
+  test(
+    'fault 20: a bootstrap list with dead hosts in front leads to the live one',
+    async () => {
+      const topic = 'bootstrap';
+      await kafka.createTopic({ name: topic, partitions: 2 });
+      const KAFKA_BROKERS = `no-such-host.invalid:9092,127.0.0.1:1,${kafka.brokers}`;
+      await underLoad(kafka, { topic, options: { KAFKA_BROKERS } }, async (hoplog) => {
+        await hoplog.readyBecomes(200);
+        await hoplog.delivers(2_000);
+      });
+    },
+    TEST_MAX_MS,
+  );
+
+  test(
+    'fault 23: the topic is deleted and made anew: what was not acknowledged before is in the new one',
+    async () => {
+      const topic = 'reborn';
+      await kafka.createTopic({ name: topic, partitions: 3 });
+      using dir = tempDir();
+      await using server = await start(topic, dir.path, { BATCH_BYTES: 2_048 });
+      const oracle = new Oracle();
+      await using load = await Load.start(server.url, oracle, { perSecond: 2_000 });
+      await load.lasts(1_000);
+      await deleteTopic(topic);
+      await waitFor(async () => (await server.ready()).status === 503, {
+        timeoutMs: 10_000,
+        what: 'the missing topic to be noticed',
+      });
+      const before = await server.metric('hoplog_acknowledged_total');
+      await kafka.createTopic({ name: topic, partitions: 3 });
+      await waitFor(
+        async () => (await server.metric('hoplog_acknowledged_total')) > before + 1_000,
+        {
+          timeoutMs: 20_000,
+          what: 'delivery to the new topic',
+        },
+      );
+      await load.stop();
+      await server.delivered();
+      const { delivered, twice, altered, invented, disordered } = oracle.judge(
+        await kafka.readTopic(topic),
+      );
+      expect([twice, altered, invented, disordered]).toEqual([[], [], [], []]);
+      expect(delivered).toHaveLength(oracle.answered() - before);
+      expect(oracle.answered()).toBe(oracle.issued);
+      expect((await server.ready()).status).toBe(200);
+    },
+    TEST_MAX_MS,
+  );
+
+  test(
+    'faults 25 and 26: batches the broker finds too large are split, a record that is stays out and is counted',
+    async () => {
+      const topic = 'too-large';
+      await kafka.createTopic({
+        name: topic,
+        partitions: 2,
+        configs: { 'max.message.bytes': 4_096 },
+      });
+      using dir = tempDir();
+      await using server = await start(topic, dir.path, { BATCH_BYTES: 16_384 });
+      const oracle = new Oracle();
+      await using load = await Load.start(server.url, oracle, { perSecond: 2_000 });
+      const headers = { Referer: 'r'.repeat(6_000) };
+      for (let large = 0; large < 3; large++) {
+        await load.lasts((large + 1) * 200);
+        await fetch(server.url, { redirect: 'manual', headers });
+      }
+      await load.lasts(1_000);
+      await load.stop();
+      await server.delivered();
+      const { delivered, gaps, ...faults } = oracle.judge(await kafka.readTopic(topic));
+      expect(faults).toMatchObject({
+        missing: [],
+        twice: [],
+        invented: [],
+        altered: [],
+        disordered: [],
+      });
+      expect(gaps).toHaveLength(3);
+      expect(delivered).toHaveLength(oracle.answered());
+      expect(await server.metric('hoplog_oversize_total')).toBe(3);
+      expect(await server.metric('hoplog_possibly_duplicated_total')).toBe(0);
+      const warnings = server.log.filter(({ msg }) => msg.includes('message.max.bytes'));
+      expect(warnings).toHaveLength(1);
+      expect((await server.ready()).status).toBe(200);
+    },
+    TEST_MAX_MS,
+  );
+
+  test(
+    'fault 46: hoplog is frozen and goes on where it was',
+    async () => {
+      const topic = 'frozen-server';
+      await kafka.createTopic({ name: topic, partitions: 3 });
+      using dir = tempDir();
+      await using server = await start(topic, dir.path, { BATCH_BYTES: 2_048 });
+      const oracle = new Oracle();
+      await using load = await Load.start(server.url, oracle, { perSecond: 4_000 });
+      await load.lasts(300);
+      server.signal('SIGSTOP');
+      const frozenAtMs = load.lastedMs;
+      await waitFor(() => load.lastedMs >= frozenAtMs + FREEZE_MS, {
+        timeoutMs: 2 * FREEZE_MS,
+        what: 'the end of the freeze',
+      });
+      server.signal('SIGCONT');
+      await load.lasts(frozenAtMs + FREEZE_MS + 500);
+      await load.stop();
+      expect(load.interrupted).toBe(0);
+      await server.delivered();
+      const { delivered, ...faults } = oracle.judge(await kafka.readTopic(topic));
+      expect(faults).toEqual(NO_FAULTS);
+      expect(delivered).toHaveLength(oracle.issued);
+      expect(await server.stop()).toBe(0);
+      expect(server.log.slice(1).map(({ msg }) => msg)).toEqual(['stopped']);
+    },
+    TEST_MAX_MS,
+  );
+});

@@ -1,0 +1,240 @@
+// What happens to a partition's line once batches came back failed, without timers and connections:
+// what the log has is freed, what it has not is sent again with the same numbers, or with new ones
+// where the broker will not take the old; a batch that is too large falls into halves.
+
+import { describe, expect, test } from 'bun:test';
+import * as fc from 'fast-check';
+import { NO_ANSWER, RECOVERED, verdictOf } from '../../src/kafka/errors.ts';
+import { FailedLine } from '../support/failed-line.ts';
+import { failureOf } from '../support/failure-of.ts';
+import { runs } from '../support/properties.ts';
+
+const OUT_OF_ORDER = verdictOf(45);
+const TOO_LARGE = verdictOf(10);
+const DAY_MS = 86_400_000;
+
+describe('inquire', () => {
+  test('all arrived: the line is empty and nothing is sent again', async () => {
+    await using line = new FailedLine([2, 3], NO_ANSWER);
+    line.last = 4;
+    await line.remedy.inquire(line.queue);
+    expect(line.queue.waiting).toEqual([]);
+    expect(line.finished.length).toBe(2);
+    expect(line.counters).toEqual({ alreadyDelivered: 5, possiblyDuplicated: 0, oversize: 0 });
+  });
+
+  test('none arrived: the same batches go again under the same numbers', async () => {
+    await using line = new FailedLine([2, 3], NO_ANSWER, { baseSequence: 10 });
+    line.last = 9;
+    await line.remedy.inquire(line.queue);
+    expect(line.line).toEqual([
+      [10, '0', '1'],
+      [12, '2', '3', '4'],
+    ]);
+    expect([line.newIds, line.finished.length, line.counters.possiblyDuplicated]).toEqual([
+      0, 0, 0,
+    ]);
+  });
+
+  test('the first ones arrived: the others go again', async () => {
+    await using line = new FailedLine([2, 3, 1], NO_ANSWER);
+    line.last = 4;
+    await line.remedy.inquire(line.queue);
+    expect(line.line).toEqual([[5, '5']]);
+  });
+
+  test('part of a batch arrived: the rest goes again, and frees the journal when it is through', async () => {
+    await using line = new FailedLine([4, 1], NO_ANSWER);
+    line.last = 2;
+    await line.remedy.inquire(line.queue);
+    expect(line.line).toEqual([
+      [3, '3'],
+      [4, '4'],
+    ]);
+    expect(line.finished).toEqual([]);
+    expect(line.queue.waiting[0]?.parts.left).toBe(1);
+    expect(line.counters.alreadyDelivered).toBe(3);
+  });
+
+  test('a recovered batch of a producer that the broker does not know never arrived', async () => {
+    await using line = new FailedLine([2], RECOVERED);
+    line.states = [];
+    await line.remedy.inquire(line.queue);
+    expect(line.line).toEqual([[0, '0', '1']]);
+    expect(line.counters.possiblyDuplicated).toBe(0);
+  });
+
+  test('… unless it is older than the broker’s memory: then it is counted', async () => {
+    await using line = new FailedLine([2], RECOVERED, { timestamp: Date.now() - DAY_MS - 1000 });
+    line.states = [];
+    await line.remedy.inquire(line.queue);
+    expect(line.line).toEqual([[0, '0', '1']]);
+    expect(line.counters.possiblyDuplicated).toBe(2);
+  });
+
+  test('a broker that will not tell: sent again, and counted', async () => {
+    await using line = new FailedLine([2], NO_ANSWER);
+    line.states = undefined;
+    await line.remedy.inquire(line.queue);
+    expect(line.line).toEqual([[0, '0', '1']]);
+    expect(line.counters.possiblyDuplicated).toBe(2);
+  });
+
+  test('a gap in front of the line brings new numbers for all of it', async () => {
+    await using line = new FailedLine([2, 3], OUT_OF_ORDER, { baseSequence: 10 });
+    line.last = 5;
+    await line.remedy.inquire(line.queue);
+    expect(line.newIds).toBe(1);
+    expect(line.line).toEqual([
+      [0, '0', '1'],
+      [2, '2', '3', '4'],
+    ]);
+    expect(line.queue.stamp).toEqual({ producerId: 100n, producerEpoch: 0, baseSequence: 5 });
+  });
+
+  test('OUT_OF_ORDER of a producer that the broker does not know brings new numbers', async () => {
+    await using line = new FailedLine([1], OUT_OF_ORDER, { baseSequence: 10 });
+    line.states = [];
+    await line.remedy.inquire(line.queue);
+    expect(line.newIds).toBe(1);
+  });
+
+  test('a broker that does not answer leaves the line as it was', async () => {
+    await using line = new FailedLine([2, 3], NO_ANSWER);
+    const before = line.line;
+    Object.defineProperty(line, 'states', {
+      get: () => {
+        throw new Error('gone');
+      },
+    });
+    expect((await failureOf(line.remedy.inquire(line.queue))).message).toContain('gone');
+    expect(line.line).toEqual(before);
+  });
+});
+
+describe('sequences that wrap', () => {
+  const last = 2 ** 31 - 1;
+
+  test('arrival is counted over the wrap', async () => {
+    await using line = new FailedLine([4, 2], NO_ANSWER, { baseSequence: last - 1 });
+    line.last = 0; // last - 1, last and 0 arrived
+    await line.remedy.inquire(line.queue);
+    expect(line.counters.alreadyDelivered).toBe(3);
+    expect(line.line).toEqual([
+      [1, '3'],
+      [2, '4', '5'],
+    ]);
+  });
+
+  test('a last sequence just below the wrap is behind a batch at 0', async () => {
+    await using line = new FailedLine([3], NO_ANSWER, { baseSequence: 0 });
+    line.last = last;
+    await line.remedy.inquire(line.queue);
+    expect(line.line).toEqual([[0, '0', '1', '2']]);
+    expect([line.newIds, line.counters.alreadyDelivered]).toEqual([0, 0]);
+  });
+
+  test('for any first and last sequence exactly the arrived records are freed', async () => {
+    const bases = fc.oneof(
+      fc.integer({ min: 0, max: 20 }),
+      fc.integer({ min: last - 20, max: last }),
+      fc.integer({ min: 0, max: last }),
+    );
+    const counts = fc.array(fc.integer({ min: 1, max: 5 }), { minLength: 1, maxLength: 5 });
+    await fc.assert(
+      fc.asyncProperty(bases, counts, fc.nat({ max: 30 }), async (baseSequence, each, arrived) => {
+        await using line = new FailedLine(each, NO_ANSWER, { baseSequence });
+        const total = each.reduce((sum, count) => sum + count, 0);
+        const really = Math.min(arrived, total);
+        // One before the first record = none arrived.
+        line.last = (baseSequence + really - 1 + 2 ** 31) % 2 ** 31;
+        await line.remedy.inquire(line.queue);
+        expect(line.counters.alreadyDelivered).toBe(really);
+        const left = line.line.flatMap(([, ...values]) => values).map(Number);
+        expect(left).toEqual(Array.from({ length: total - really }, (_, index) => really + index));
+        expect(line.newIds).toBe(0);
+      }),
+      runs(40),
+    );
+  });
+});
+
+describe('renumber', () => {
+  test('gives all that waits a new id from 0 on, in the journal too', async () => {
+    await using line = new FailedLine([2, 3], verdictOf(47), { baseSequence: 40 });
+    await line.remedy.renumber(line.queue);
+    expect(line.line).toEqual([
+      [0, '0', '1'],
+      [2, '2', '3', '4'],
+    ]);
+    const { batch } = line.queue.waiting[1]!;
+    expect(batch.placement).toEqual({
+      producerId: 100n,
+      producerEpoch: 0,
+      baseSequence: 2,
+      partition: 0,
+    });
+    expect(line.queue.waiting.every(({ verdict }) => verdict === undefined)).toBe(true);
+  });
+
+  test('a batch with new numbers is compressed anew', async () => {
+    await using line = new FailedLine([2], verdictOf(47));
+    line.queue.waiting[0]!.payload = Buffer.from('old');
+    await line.remedy.renumber(line.queue);
+    expect(line.queue.waiting[0]!.payload).toBeUndefined();
+  });
+
+  test('what may have arrived is counted, what was surely refused is not', async () => {
+    await using unsure = new FailedLine([2], NO_ANSWER);
+    await unsure.remedy.renumber(unsure.queue);
+    expect(unsure.counters.possiblyDuplicated).toBe(2);
+    await using sure = new FailedLine([2], verdictOf(19));
+    await sure.remedy.renumber(sure.queue);
+    expect(sure.counters.possiblyDuplicated).toBe(0);
+  });
+});
+
+describe('recut', () => {
+  test('halves keep the sequence of each record', async () => {
+    await using line = new FailedLine([5, 1], TOO_LARGE, { baseSequence: 10 });
+    await line.remedy.recut(line.queue);
+    expect(line.line).toEqual([
+      [10, '0', '1'],
+      [12, '2', '3', '4'],
+      [15, '5'],
+    ]);
+    expect(line.queue.waiting[0]!.parts).toBe(line.queue.waiting[1]!.parts);
+    expect(line.queue.waiting[0]!.parts.left).toBe(2);
+  });
+
+  test('halves are halved again, in order, down to single records', async () => {
+    await using line = new FailedLine([4, 1], TOO_LARGE);
+    await line.remedy.recut(line.queue);
+    await line.remedy.recut(line.queue);
+    expect(line.line.map(([first]) => first)).toEqual([0, 1, 2, 4]);
+    const orders = line.queue.waiting.map(({ order }) => order);
+    expect(orders).toEqual(orders.toSorted((a, b) => a - b));
+    expect(new Set(orders).size).toBe(4);
+    expect(line.queue.waiting[0]!.parts.left).toBe(3);
+  });
+
+  test('a single record that is too large is given up and counted; the rest gets new numbers', async () => {
+    await using line = new FailedLine([1, 2], TOO_LARGE, { baseSequence: 10 });
+    await line.remedy.recut(line.queue);
+    expect(line.counters.oversize).toBe(1);
+    expect(line.finished.length).toBe(1);
+    expect(line.newIds).toBe(1);
+    expect(line.line).toEqual([[0, '1', '2']]);
+    expect(line.queue.stamp.baseSequence).toBe(2);
+  });
+
+  test('without idempotence there is nothing to renumber', async () => {
+    await using line = new FailedLine([], TOO_LARGE);
+    line.queue.stamp = { producerId: -1n, producerEpoch: -1, baseSequence: -1 };
+    line.journal.append('x', Date.now());
+    line.journal.seal();
+    line.queue.enqueue(line.journal.take()!, line.queue.nextStamp(1)).verdict = TOO_LARGE;
+    await line.remedy.recut(line.queue);
+    expect([line.newIds, line.counters.oversize, line.queue.load]).toEqual([0, 1, 0]);
+  });
+});

@@ -1,0 +1,84 @@
+// What a power cut leaves of a journal. A disk block that was written to since the last fdatasync of
+// its file holds any of the contents it had since then: the kernel writes back what it likes.
+
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { basename, join } from 'node:path';
+import { segmentFiles } from './journals.ts';
+
+interface FileHistory {
+  /** Contents of each block since the last sync, oldest first. */
+  readonly blocks: Buffer[][];
+  /** Was it there when the directory was last synced? */
+  readonly isNew: boolean;
+  generation: number;
+}
+
+const GENERATION_AT = 8;
+
+export class DiskHistory {
+  readonly #directory: string;
+  readonly #blockBytes: number;
+  readonly #files = new Map<string, FileHistory>();
+
+  /** Takes what is there now as being on the disk. */
+  constructor(directory: string, blockBytes: number) {
+    this.#directory = directory;
+    this.#blockBytes = blockBytes;
+    for (const path of this.#paths()) this.#add(path, readFileSync(path), false);
+  }
+
+  /** Notes what is there now: the disk may or may not come to hold it. */
+  note(): void {
+    for (const path of this.#paths()) {
+      const bytes = readFileSync(path);
+      const file = this.#files.get(path) ?? this.#add(path, Buffer.alloc(bytes.length), true);
+      const generation = bytes.readInt32LE(GENERATION_AT);
+      // Synced before it began anew: of its last life only the end can be on the disk.
+      if (generation !== file.generation && !file.isNew) {
+        for (const versions of file.blocks) versions.splice(0, versions.length - 1);
+      }
+      file.generation = generation;
+      for (const [index, versions] of file.blocks.entries()) {
+        const block = this.#block(bytes, index);
+        if (!versions.at(-1)!.equals(block)) versions.push(Buffer.from(block));
+      }
+    }
+  }
+
+  /**
+   * Writes what the power cut left into `target`.
+   * @param choose which of so many contents of a block the disk holds; 0 = the oldest
+   * @param zeros may a block that was being written hold zeros?
+   */
+  cut(target: string, choose: (versions: number) => number, zeros: boolean): void {
+    mkdirSync(target, { recursive: true });
+    const nothing = Buffer.alloc(this.#blockBytes);
+    for (const [path, { blocks, isNew }] of this.#files) {
+      if (isNew && choose(2) === 0) continue; // it never reached the directory
+      const left = blocks.map((versions) => {
+        const possible = zeros && versions.length > 1 ? [nothing, ...versions] : versions;
+        return possible[choose(possible.length)]!;
+      });
+      writeFileSync(join(target, basename(path)), Buffer.concat(left));
+    }
+  }
+
+  /** Without those that are still being made: a start removes them. */
+  #paths(): string[] {
+    return segmentFiles(this.#directory).filter((path) => path.endsWith('.segment'));
+  }
+
+  #add(path: string, bytes: Buffer, isNew: boolean): FileHistory {
+    const count = Math.ceil(bytes.length / this.#blockBytes);
+    const blocks = Array.from({ length: count }, (_, index) => [
+      Buffer.from(this.#block(bytes, index)),
+    ]);
+    const file = { blocks, isNew, generation: bytes.readInt32LE(GENERATION_AT) };
+    this.#files.set(path, file);
+    return file;
+  }
+
+  #block(bytes: Buffer, index: number): Buffer {
+    return bytes.subarray(index * this.#blockBytes, (index + 1) * this.#blockBytes);
+  }
+}
