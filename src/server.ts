@@ -4,13 +4,14 @@
 import pino, { type Logger } from 'pino';
 import { type Config, ConfigError, configReference, flagOf, readCommandLine } from './config.ts';
 import { listenAdmin } from './http/admin.ts';
-import { Listener, ListenerUnusable } from './http/listener.ts';
+import { checkHost, Listener, ListenerUnusable } from './http/listener.ts';
 import { defaultRedirect } from './http/redirect.ts';
 import { Journal } from './journal/journal.ts';
 import { JournalUnusable } from './journal/segment-store.ts';
 import { Cluster } from './kafka/cluster.ts';
 import { Producer } from './kafka/producer.ts';
 import { Topic } from './kafka/topic.ts';
+import { TopicUnreadable } from './kafka/topic-reader.ts';
 import { Metrics, metricSource } from './metrics.ts';
 import { Batcher } from './record/batcher.ts';
 import { encoderFor } from './record/encode.ts';
@@ -36,6 +37,8 @@ async function main(): Promise<void> {
 async function serve(config: Config): Promise<void> {
   const log = createLog();
   const kind = await loadRecordKind(config.RECORD);
+  await checkHost('HOST', config.HOST);
+  if (config.ADMIN_PORT !== 'off') await checkHost('ADMIN_HOST', config.ADMIN_HOST);
   const journal = new Journal({
     directory: config.JOURNAL_DIR,
     journalBytes: config.JOURNAL_BYTES,
@@ -157,9 +160,14 @@ function createLog(): Logger {
 }
 
 function isUnusable(error: unknown): error is Error {
-  return [ConfigError, JournalUnusable, ListenerUnusable, RecordKindUnusable].some(
-    (kind) => error instanceof kind,
-  );
+  const kinds = [
+    ConfigError,
+    JournalUnusable,
+    ListenerUnusable,
+    RecordKindUnusable,
+    TopicUnreadable,
+  ];
+  return kinds.some((kind) => error instanceof kind);
 }
 
 try {

@@ -1,6 +1,7 @@
 // The public port. The handler is synchronous and waits for nothing: it answers, and leaves a record
 // behind. Everything that is no redirect (405, 503) is answered here and not recorded.
 
+import { lookup } from 'node:dns/promises';
 import type { Server } from 'bun';
 import type { Journal } from '../journal/journal.ts';
 import type { Batcher } from '../record/batcher.ts';
@@ -75,6 +76,18 @@ export class Listener {
     this.#draining = true;
     await Promise.race([this.#server.stop(), Bun.sleep(LINGER_MS)]);
     await this.#server.stop(true);
+  }
+}
+
+/** Asked before Bun, which reports a name that does not resolve as an address in use. */
+export async function checkHost(option: string, hostname: string): Promise<void> {
+  try {
+    await lookup(hostname);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    throw new ListenerUnusable(
+      `${option}=${hostname} cannot be resolved (${code}). Set it to an address of this machine`,
+    );
   }
 }
 

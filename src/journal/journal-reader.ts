@@ -39,21 +39,22 @@ export class JournalReader {
   }
 
   *#pass(confirmed: string): Generator<Uint8Array> {
-    const segments = this.#segments();
-    for (const { path, generation } of segments) {
+    let unclosed = false;
+    for (const { path, generation } of this.#segments()) {
       const segment = new Segment(path, readFileSync(path));
       segment.recoveredEnd = segment.bytes;
       // Recycled since it was listed: it has moved to the end of the line.
       if (segment.generation !== generation || segment.untouched) continue;
       if (generation > this.#generation) {
+        // It was closed before this one got its first record: the copy is older than that.
+        if (unclosed && this.#suspect('not closed', confirmed)) return;
         this.#generation = generation;
         this.#position = FIRST_BATCH_AT;
         this.#count = 0;
       }
       yield* this.#readSegment(segment, confirmed);
-      const last = generation === segments.at(-1)?.generation;
-      if (!last && segment.closed === undefined) this.#suspect('not closed', confirmed);
       if (this.#suspicion !== '') return;
+      unclosed = segment.closed === undefined;
     }
   }
 

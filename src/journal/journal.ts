@@ -341,11 +341,16 @@ export class Journal {
     return this.#open.count > 0 ? this.#open.position : this.#nextPosition;
   }
 
+  /** Timestamp of the oldest sealed batch that nobody has taken. */
   #peek(): number | undefined {
-    const segment = this.#reading;
-    const to = segment === this.#active ? this.#sealedEnd() : (segment.closed ?? segment.bytes);
-    if (this.#readPosition >= Math.min(to, segment.bytes - BATCH_HEADER_BYTES)) return undefined;
-    return Number(segment.buffer.readBigInt64BE(this.#readPosition + 27));
+    for (const segment of this.#chain.slice(this.#chain.indexOf(this.#reading))) {
+      const from = segment === this.#reading ? this.#readPosition : segment.acknowledged;
+      const to = segment === this.#active ? this.#sealedEnd() : (segment.closed ?? segment.bytes);
+      if (from < Math.min(to, segment.bytes - BATCH_HEADER_BYTES)) {
+        return Number(segment.buffer.readBigInt64BE(from + 27));
+      }
+    }
+    return undefined;
   }
 
   #releaseIfClear(segment: Segment): void {

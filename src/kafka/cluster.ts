@@ -190,8 +190,15 @@ function describe(address: BrokerAddress, error: unknown): string {
   return message.includes(keyOf(address)) ? message : `${keyOf(address)}: ${message}`;
 }
 
-/** Fails what is in flight and closes the socket now; kafkajs's own way waits for the answers. */
+const abandoned = new WeakSet<Broker>();
+
+/**
+ * Fails what is in flight and closes the socket now; kafkajs's own way waits for the answers. Once:
+ * each request that was in flight reports the end, and each disconnect() adds listeners to the socket.
+ */
 function abandon(broker: Broker, reason: Error): void {
+  if (abandoned.has(broker)) return;
+  abandoned.add(broker);
   for (const connection of broker.connectionPool.pool) {
     connection.rejectRequests(reason);
     connection.socket?.destroy();

@@ -134,6 +134,7 @@ export class Producer {
       }
       // Placed in another cluster, or in a topic that is no more.
       if (placement) this.counters.possiblyDuplicated += batch.recordCount;
+      this.#rotation = queue.partition;
       const stamp = queue.nextStamp(batch.recordCount);
       this.#journal.place(batch, { ...stamp, partition: queue.partition });
       queue.enqueue(batch, stamp);
@@ -155,7 +156,6 @@ export class Producer {
       const queue = this.#queues[(this.#rotation + step) % this.#queues.length];
       if (queue?.hasRoom && (!best || queue.load < best.load)) best = queue;
     }
-    if (best) this.#rotation = best.partition;
     return best;
   }
 
@@ -323,12 +323,24 @@ export class Producer {
   }
 
   #scheduleRefresh(): void {
-    this.#refreshTimer = setTimeout(() => {
-      void this.#refreshMetadata()
-        .then(() => this.#pump())
-        .catch(() => undefined) // noted where it failed
-        .finally(() => this.#stopped || this.#scheduleRefresh());
-    }, METADATA_MAX_AGE_MS);
+    this.#refreshTimer = setTimeout(() => void this.#refreshRegularly(), METADATA_MAX_AGE_MS);
+  }
+
+  /** Tries until it succeeds: an idle producer has nothing else that would end the trouble. */
+  async #refreshRegularly(): Promise<void> {
+    for (let attempt = 0; !this.#stopped; attempt++) {
+      const refreshed = await this.#refreshMetadata().then(
+        () => true,
+        () => false, // noted where it failed
+      );
+      if (refreshed) {
+        this.#noteChange();
+        this.#pump();
+        this.#scheduleRefresh();
+        return;
+      }
+      await Bun.sleep(backOffMs(attempt));
+    }
   }
 
   /** One line when delivery stops and one when it is back, however many tries lie between. */

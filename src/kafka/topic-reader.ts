@@ -23,6 +23,11 @@ export interface TopicRecord {
   readonly value: Uint8Array;
 }
 
+/** The broker refuses, or the topic holds what cannot be decoded. */
+export class TopicUnreadable extends Error {
+  override readonly name = 'TopicUnreadable';
+}
+
 export class TopicReader {
   readonly #cluster: Cluster;
   readonly #topic: string;
@@ -35,7 +40,7 @@ export class TopicReader {
 
   /**
    * One round over all partitions: the records behind the last round's, a partition after the other.
-   * Empty = nothing new at the moment. @throws BrokerUnreachable, or Error naming Kafka's refusal.
+   * Empty = nothing new at the moment. @throws {BrokerUnreachable} {TopicUnreadable}
    */
   async *read(): AsyncGenerator<TopicRecord> {
     const { topicErrorCode, partitions } = await this.#cluster.metadata(this.#topic);
@@ -111,12 +116,12 @@ function decompress(records: Uint8Array, codec: number): Uint8Array {
     case COMPRESSION_CODEC.zstd:
       return zstdDecompressSync(records);
     default:
-      throw new Error(
+      throw new TopicUnreadable(
         `a batch is compressed with codec ${codec}: only none, gzip, zstd can be read`,
       );
   }
 }
 
 function refuse(errorCode: number, what: string): void {
-  if (errorCode !== 0) throw new Error(`${what}: ${verdictOf(errorCode).name}`);
+  if (errorCode !== 0) throw new TopicUnreadable(`${what}: ${verdictOf(errorCode).name}`);
 }

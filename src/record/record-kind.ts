@@ -67,7 +67,8 @@ export async function loadRecordKind(name: string): Promise<RecordKind<unknown>>
   ].filter(Boolean);
   if (!capture || !complete || missing.length > 0) {
     throw new RecordKindUnusable(
-      `RECORD=${name} does not export a function ${missing.join(' and ')}. ${advice}`,
+      `RECORD=${name} does not export ${missing.length > 1 ? 'the functions' : 'a function'} ` +
+        `${missing.join(' and ')}. ${advice}`,
     );
   }
   return { capture, complete };

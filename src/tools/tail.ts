@@ -4,8 +4,8 @@ import { Unpackr } from 'msgpackr';
 import type { Config } from '../config.ts';
 import { JournalReader } from '../journal/journal-reader.ts';
 import { JournalUnusable } from '../journal/segment-store.ts';
-import { Cluster } from '../kafka/cluster.ts';
-import { TopicReader } from '../kafka/topic-reader.ts';
+import { BrokerUnreachable, Cluster } from '../kafka/cluster.ts';
+import { TopicReader, TopicUnreadable } from '../kafka/topic-reader.ts';
 
 const POLL_MS = 250;
 const unpackr = new Unpackr({ useRecords: false });
@@ -31,7 +31,14 @@ export function asJson(value: Uint8Array): string {
 function topicValues({ KAFKA_BROKERS, KAFKA_CLIENT_ID, KAFKA_TOPIC }: Config) {
   const reader = new TopicReader(new Cluster(KAFKA_BROKERS, KAFKA_CLIENT_ID), KAFKA_TOPIC);
   return async function* values(): AsyncGenerator<Uint8Array> {
-    for await (const { value } of reader.read()) yield value;
+    try {
+      for await (const { value } of reader.read()) yield value;
+    } catch (error) {
+      if (!(error instanceof BrokerUnreachable)) throw error;
+      throw new TopicUnreadable(
+        `topic ${KAFKA_TOPIC} cannot be read (${error.message}). Are the addresses in KAFKA_BROKERS right?`,
+      );
+    }
   };
 }
 

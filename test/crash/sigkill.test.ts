@@ -27,7 +27,7 @@ const RECOVERY_MS_MAX = 200;
 
 type Kafka = 'there' | 'frozen at the kill' | 'killed' | 'away' | 'back';
 
-/** A cycle of ten rounds: four with Kafka there, three frozen, then three over which backlog grows. */
+/** Ten rounds, over and over: Kafka there, frozen as the server dies, and away while backlog grows. */
 const CYCLE: readonly Kafka[] = [
   'there',
   'frozen at the kill',

@@ -1,7 +1,7 @@
 // The line in front of one partition: at most five in flight, a failed batch goes back to its place,
 // nothing is sent while others are still out, and a new producer id waits for the old one's batches.
 
-import { describe, expect, test } from 'bun:test';
+import { describe, expect, spyOn, test } from 'bun:test';
 import * as fc from 'fast-check';
 import type { JournalledBatch } from '../../src/journal/cursor.ts';
 import { NO_ANSWER, verdictOf } from '../../src/kafka/errors.ts';
@@ -101,6 +101,31 @@ describe('sending', () => {
       enqueue(queue);
     }
     expect(queue.hasRoom).toBe(false);
+  });
+
+  test('a producer id begins with one batch alone: brokers take any first sequence', () => {
+    const queue = new PartitionQueue(0, PRODUCER);
+    queue.leader = 1;
+    for (let index = 0; index < 3; index++) enqueue(queue);
+    const [first, ...others] = sendAll(queue);
+    expect(others).toEqual([]);
+    queue.settle(first!, DONE);
+    expect(sendAll(queue).length).toBe(2);
+  });
+
+  test('… and again after a silence in which it may be forgotten', () => {
+    const queue = openQueue();
+    for (let index = 0; index < 3; index++) enqueue(queue);
+    const now = performance.now();
+    using _ = spyOn(performance, 'now').mockImplementation(() => now + 12 * 3_600_000);
+    expect(sendAll(queue).length).toBe(1);
+  });
+
+  test('without idempotence nothing has to wait for that', () => {
+    const queue = new PartitionQueue(0, { producerId: -1n, producerEpoch: -1 });
+    queue.leader = 1;
+    for (let index = 0; index < 8; index++) enqueue(queue);
+    expect(sendAll(queue).length).toBe(5);
   });
 
   test('a new producer id waits until the old one has nothing in flight', () => {

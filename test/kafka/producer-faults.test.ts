@@ -3,7 +3,7 @@
 // well again. Back-offs are shortened; their length is asserted. Sequence trouble and batches that
 // are too large: producer-sequences.test.ts.
 
-import { expect, spyOn, test } from 'bun:test';
+import { expect, test } from 'bun:test';
 import { HOLD_MS } from '../../src/kafka/errors.ts';
 import { FakeCluster } from '../support/fake-broker.ts';
 import { CODE, refused, times } from '../support/fake-partition.ts';
@@ -13,8 +13,6 @@ import { tempDir } from '../support/temp-dir.ts';
 import { waitFor } from '../support/wait-for.ts';
 
 const WAIT_MS = 5000;
-/** As src/kafka/producer.ts has it. */
-const METADATA_MAX_AGE_MS = 300_000;
 
 test('NOT_LEADER ten times over delays a batch and no more', async () => {
   using dir = tempDir();
@@ -231,38 +229,6 @@ test('a partition that loses its leader keeps its batches until it has one again
   expect(shipping.producer.trouble).toContain('leader');
   fake.partitions[0]!.leader = 0;
   await shipping.deliverAll();
-});
-
-test('a failed question for metadata is forgotten once records are acknowledged again', async () => {
-  using dir = tempDir();
-  using _ = shortSleeps();
-  await using fake = await FakeCluster.start();
-  await using shipping = await settled(fake, dir.path);
-  // The inquiry behind OUT_OF_ORDER fails once, so does the question for metadata behind that.
-  fake.script(0, refused(CODE.OUT_OF_ORDER_SEQUENCE_NUMBER));
-  fake.apiFaults.describeProducers = ['cut'];
-  fake.apiFaults.metadata = ['cut', 'cut'];
-  shipping.batch();
-  await shipping.deliverAll();
-  expect(fake.apiFaults.metadata).toEqual([]);
-  expect(shipping.producer.trouble).toBeUndefined();
-});
-
-test('an idle producer whose regular question for metadata fails asks again soon', async () => {
-  using dir = tempDir();
-  using _ = shortSleeps();
-  await using fake = await FakeCluster.start();
-  using timers = spyOn(globalThis, 'setTimeout');
-  await using shipping = await settled(fake, dir.path);
-  const [refresh] = timers.mock.calls.find(([, ms]) => ms === METADATA_MAX_AGE_MS) ?? [];
-  fake.apiFaults.metadata = ['cut', 'cut'];
-  (refresh as () => void)();
-  await waitFor(() => shipping.producer.trouble, { timeoutMs: WAIT_MS, what: 'trouble' });
-  // Nothing is sent meanwhile that could end it, and the next regular question is minutes away.
-  await waitFor(() => shipping.producer.trouble === undefined, {
-    timeoutMs: 2000,
-    what: 'the end of the trouble',
-  });
 });
 
 test('a producer that is stopped sends nothing more and asks nothing more', async () => {

@@ -5,7 +5,6 @@
 
 import { expect, test } from 'bun:test';
 import { FakeCluster } from '../support/fake-broker.ts';
-import { CODE } from '../support/fake-partition.ts';
 import { Shipping } from '../support/shipping.ts';
 import { laterClock, shortSleeps } from '../support/short-sleeps.ts';
 import { tempDir } from '../support/temp-dir.ts';
@@ -75,6 +74,18 @@ test('batches are spread evenly over the partitions', async () => {
   expect(fake.partitions.map(({ log }) => log.length)).toEqual([10, 10, 10, 10]);
 });
 
+test('a batch now and then goes to each partition in turn', async () => {
+  using dir = tempDir();
+  await using fake = await FakeCluster.start({ partitions: 3 });
+  await using shipping = new Shipping(fake, dir.path);
+  await shipping.producer.start();
+  for (let round = 0; round < 6; round++) {
+    shipping.batch();
+    await shipping.deliverAll();
+  }
+  expect(fake.partitions.map(({ log }) => log.length)).toEqual([2, 2, 2]);
+});
+
 test('a partition without a leader is left out, the others take everything', async () => {
   using dir = tempDir();
   await using fake = await FakeCluster.start({ partitions: 3 });
@@ -100,26 +111,6 @@ test('a topic without any leader is trouble until one is elected', async () => {
   fake.partitions[0]!.leader = 0;
   await shipping.deliverAll();
   expect(shipping.producer.trouble).toBeUndefined();
-});
-
-test('a partition that the topic gains gets its share once metadata is fresh', async () => {
-  using dir = tempDir();
-  using _ = shortSleeps();
-  await using fake = await FakeCluster.start();
-  await using shipping = new Shipping(fake, dir.path);
-  await shipping.producer.start();
-  shipping.batches(3);
-  await shipping.deliverAll();
-  fake.addPartition();
-  // A refusal makes the producer ask again, long before METADATA_MAX_AGE_MS.
-  fake.script(0, { kind: 'refused', code: CODE.NOT_LEADER_OR_FOLLOWER });
-  shipping.batch();
-  await shipping.deliverAll();
-  shipping.batches(10);
-  await shipping.deliverAll();
-  expect(fake.partitions[1]!.log.length).toBe(5);
-  // It counts from nought there, as the broker wants of a producer it does not know.
-  expect(fake.partitions[1]!.seen[0]).toMatchObject({ producerId: 1000n, baseSequence: 0 });
 });
 
 for (const compression of ['gzip', 'zstd'] as const) {

@@ -251,6 +251,11 @@ describe('ListOffsets v1', () => {
   });
 });
 
+test('a ListOffsets answer about nothing is malformed', () => {
+  const { decode } = earliestOffsetRequest('log', 3);
+  expect(() => decode(answer(0, 0, 0, 0))).toThrow(ResponseMalformed);
+});
+
 describe('Fetch v4', () => {
   test('request', () => {
     const request = fetchRequest('log', 1, 259n);
@@ -264,6 +269,11 @@ describe('Fetch v4', () => {
         [0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 1, 3, fourMiB],
       ),
     );
+  });
+
+  test('an answer about nothing is malformed', () => {
+    const { decode } = fetchRequest('log', 1, 0n);
+    expect(() => decode(answer(0, 0, 0, 0, 0, 0, 0, 0))).toThrow(ResponseMalformed);
   });
 
   test('answer, with aborted transactions to pass over', () => {

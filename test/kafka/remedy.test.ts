@@ -92,6 +92,13 @@ describe('inquire', () => {
     expect(line.queue.stamp).toEqual({ producerId: 100n, producerEpoch: 0, baseSequence: 5 });
   });
 
+  test('a gap found while asking after a lost answer does not wait to be refused', async () => {
+    await using line = new FailedLine([2], NO_ANSWER, { baseSequence: 10 });
+    line.last = 5;
+    await line.remedy.inquire(line.queue);
+    expect(line.newIds).toBe(1);
+  });
+
   test('OUT_OF_ORDER of a producer that the broker does not know brings new numbers', async () => {
     await using line = new FailedLine([1], OUT_OF_ORDER, { baseSequence: 10 });
     line.states = [];

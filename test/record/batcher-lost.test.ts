@@ -111,6 +111,25 @@ describe('what is lost', () => {
     expect(recording.lost).toMatchObject([{ cause: 'oversize', firstSequence: 2, count: 1 }]);
   });
 
+  test('losses of different causes are different ranges', async () => {
+    const kind: RecordKind<unknown> = {
+      capture: (request: Request) => new URL(request.url).searchParams.get('n'),
+      complete: (n) => {
+        if (n === 'throw') throw new Error('mine');
+        return 'x'.repeat(Number(n));
+      },
+    };
+    await using recording = new Recording({ kind });
+    for (const n of ['throw', '5000', '5000', 'throw']) recording.record(`n=${n}`);
+    await microtask();
+    recording.batcher.flush();
+    expect(recording.lost.map(({ cause, count }) => [cause, count])).toEqual([
+      ['complete() failed', 1],
+      ['oversize', 2],
+      ['complete() failed', 1],
+    ]);
+  });
+
   test('a range that keeps growing is reported every 10 s', async () => {
     await using recording = new Recording();
     using timers = spyOn(globalThis, 'setTimeout');

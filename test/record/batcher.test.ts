@@ -87,7 +87,7 @@ describe('sealing', () => {
   });
 
   test('leaves a batch that was begun when another one was full its own time', async () => {
-    const flushIntervalMs = 100;
+    const flushIntervalMs = 1000;
     await using recording = new Recording({ flushIntervalMs });
     const { journal } = recording.open;
     const seals: { at: number; records: number }[] = [];

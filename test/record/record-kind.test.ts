@@ -81,7 +81,7 @@ describe('one line for', () => {
 
   test('a module without either', async () => {
     const message = await refusalOf('export const x = 1;\n');
-    expect(message).toContain('does not export a function capture and complete');
+    expect(message).toContain('does not export the functions capture and complete');
   });
 
   test('an empty module', async () => {
@@ -90,7 +90,7 @@ describe('one line for', () => {
 
   test('functions that are none', async () => {
     const message = await refusalOf('export const capture = 1;\nexport const complete = {};\n');
-    expect(message).toContain('does not export a function capture and complete');
+    expect(message).toContain('does not export the functions capture and complete');
   });
 
   test('functions of a default export only', async () => {
