@@ -199,7 +199,12 @@ describe('everywhere', () => {
 });
 
 describe('documentation', () => {
-  const DOCUMENTS = filesOf('{*,src/*,test/*,bench/*,examples/*}.md');
+  const DOCUMENTS = [...filesOf('*.md'), ...filesOf('{src,test,bench,examples}/*.md')];
+
+  test('is looked at', () => {
+    expect(DOCUMENTS).toContain('README.md');
+    expect(DOCUMENTS).toContain('src/README.md');
+  });
 
   test('the option table of README.md is what `help` prints', () => {
     const printed = /<!-- printed by: [^>]* -->\n([\s\S]*?)\n<!-- end -->/.exec(read('README.md'));

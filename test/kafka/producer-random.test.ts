@@ -4,6 +4,7 @@
 
 import { expect, test } from 'bun:test';
 import * as fc from 'fast-check';
+import type { Compression } from '../../src/record-batch.ts';
 import { FakeCluster } from '../support/fake-broker.ts';
 import { CODE, type Fault, refused } from '../support/fake-partition.ts';
 import { runs } from '../support/properties.ts';
@@ -64,13 +65,15 @@ type Step = typeof steps extends fc.Arbitrary<(infer Item)[]> ? Item : never;
 class Course implements AsyncDisposable {
   readonly #fake: FakeCluster;
   readonly #path: string;
+  readonly #compression: Compression;
   shipping: Shipping;
   possiblyDuplicated = 0;
 
-  constructor(fake: FakeCluster, path: string) {
+  constructor(fake: FakeCluster, path: string, compression: Compression) {
     this.#fake = fake;
     this.#path = path;
-    this.shipping = new Shipping(fake, path);
+    this.#compression = compression;
+    this.shipping = new Shipping(fake, path, { compression });
   }
 
   async begin(): Promise<void> {
@@ -102,7 +105,8 @@ class Course implements AsyncDisposable {
     await this.end();
     this.#fake.process(processed);
     this.#fake.drop();
-    this.shipping = new Shipping(this.#fake, this.#path, { from: appended + 1 });
+    const compression = this.#compression;
+    this.shipping = new Shipping(this.#fake, this.#path, { from: appended + 1, compression });
     await this.begin();
   }
 
@@ -132,10 +136,10 @@ async function recover(fake: FakeCluster, course: Course): Promise<void> {
 test('whatever the broker does, every record arrives, in order, and twice only if counted', async () => {
   using _ = shortSleeps();
   await fc.assert(
-    fc.asyncProperty(steps, async (moves) => {
+    fc.asyncProperty(steps, fc.constantFrom('none', 'zstd'), async (moves, compression) => {
       using dir = tempDir();
       await using fake = await FakeCluster.start({ partitions: PARTITIONS, nodes: 2 });
-      await using course = new Course(fake, dir.path);
+      await using course = new Course(fake, dir.path, compression);
       await course.begin();
       for (const move of moves) await course.take(move);
       await recover(fake, course);

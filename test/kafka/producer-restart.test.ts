@@ -15,8 +15,13 @@ const HOURS_MS = 3_600_000;
 const WAIT_MS = 4000;
 
 /** A first life that ends with `batches` of two records in flight; the broker holds them back. */
-async function endInFlight(fake: FakeCluster, path: string, batches: number): Promise<number> {
-  await using first = await settled(fake, path);
+async function endInFlight(
+  fake: FakeCluster,
+  path: string,
+  batches: number,
+  acks: 'all' | '1' = 'all',
+): Promise<number> {
+  await using first = await settled(fake, path, { acks });
   fake.hold();
   first.batches(batches, 2);
   const what = 'batches in flight';
@@ -24,8 +29,13 @@ async function endInFlight(fake: FakeCluster, path: string, batches: number): Pr
   return first.appended;
 }
 
-async function secondLife(fake: FakeCluster, path: string, appended: number): Promise<Shipping> {
-  const second = new Shipping(fake, path, { from: appended + 1 });
+async function secondLife(
+  fake: FakeCluster,
+  path: string,
+  appended: number,
+  acks: 'all' | '1' = 'all',
+): Promise<Shipping> {
+  const second = new Shipping(fake, path, { from: appended + 1, acks });
   await second.producer.start();
   return second;
 }
@@ -234,6 +244,23 @@ test('a new cluster that hands out the old producer id again loses nothing', asy
   expect(await second.producer.drain(WAIT_MS)).toBe(true);
   expect(fake.values.map(Number).toSorted((a, b) => a - b)).toEqual([4, 5, 6, 7, 8, 9]);
 });
+
+for (const acks of ['1', 'all'] as const) {
+  test(`batches sent without sequences come again with acks=${acks}, and are counted`, async () => {
+    using dir = tempDir();
+    using _ = shortSleeps();
+    await using fake = await FakeCluster.start();
+    const appended = await endInFlight(fake, dir.path, 3, '1');
+    fake.process(3);
+    await using second = await secondLife(fake, dir.path, appended, acks);
+    fake.release();
+    expect(await second.producer.drain(WAIT_MS)).toBe(true);
+    expect(new Set(fake.values.map(Number))).toEqual(new Set(numbersTo(appended)));
+    const twice = fake.values.length - appended;
+    expect(twice).toBe(6);
+    expect(second.producer.counters.possiblyDuplicated).toBe(twice);
+  });
+}
 
 test('sequences wrap from 2^31 - 1 to 0 in the middle of a batch', async () => {
   using dir = tempDir();

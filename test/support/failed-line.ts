@@ -54,7 +54,8 @@ export class FailedLine implements AsyncDisposable {
       const batch = this.journal.take()!;
       const stamp = this.queue.nextStamp(count);
       this.journal.place(batch, { ...stamp, partition: 0 });
-      this.queue.enqueue(batch, stamp).verdict = verdict;
+      const unsure = verdict.persistence === 'unknown';
+      Object.assign(this.queue.enqueue(batch, stamp), { verdict, unsure });
     }
   }
 
