@@ -15,7 +15,7 @@ import { TopicUnreadable } from './kafka/topic-reader.ts';
 import { Metrics, metricSource } from './metrics.ts';
 import { Batcher } from './record/batcher.ts';
 import { encoderFor } from './record/encode.ts';
-import { loadRecordKind, RecordKindUnusable } from './record/record-kind.ts';
+import { loadRecordKind, RecordKindUnusable } from './record/load-record-kind.ts';
 import { tail } from './tools/tail.ts';
 import packageJson from '../package.json';
 

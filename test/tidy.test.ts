@@ -134,6 +134,7 @@ describe('tests', () => {
   const WITHOUT: Readonly<Record<string, string>> = {
     'src/server.ts': 'is the program: test/real, test/crash and test/faults start it',
     'src/kafka/kafkajs-internals.d.ts': 'types only',
+    'src/record/record-kind.ts': 'types only',
     'src/tools/tail.ts': 'is a command: test/real and test/property read its output',
   };
 

@@ -363,5 +363,5 @@ export class Producer {
 
 function verdictOfFailure(error: Error): Verdict {
   const sent = !(error instanceof BrokerUnreachable) || error.sent;
-  return { ...NO_ANSWER, name: error.message, persistence: sent ? 'unknown' : 'not persisted' };
+  return { ...NO_ANSWER, persistence: sent ? 'unknown' : 'not persisted' };
 }

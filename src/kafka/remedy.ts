@@ -67,13 +67,15 @@ export class Remedy {
     if (doubted || last !== undefined) return this.renumber(queue);
     // The broker knows nothing of the producer: the batch never arrived, or so long ago that the
     // broker forgot. It takes any first sequence then.
-    this.#noteResent(queue, (shipment) => !states || isForgotten(shipment));
+    this.#noteResent(
+      queue,
+      (shipment) => !states || shipment.stamp.producerId < 0n || isForgotten(shipment),
+    );
   }
 
   #noteResent(queue: PartitionQueue, mayBeThere: (shipment: Shipment) => boolean): void {
     for (const shipment of queue.waiting) {
-      const unsure = shipment.unsure || shipment.verdict?.persistence === 'unknown';
-      if (!unsure || !mayBeThere(shipment)) continue;
+      if (!shipment.unsure || !mayBeThere(shipment)) continue;
       this.#counters.possiblyDuplicated += shipment.recordCount;
       shipment.unsure = false;
     }

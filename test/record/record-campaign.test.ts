@@ -5,7 +5,7 @@ import { expect, test } from 'bun:test';
 import { join } from 'node:path';
 import type { CampaignClick } from '../../examples/record-campaign.ts';
 import { encoderFor } from '../../src/record/encode.ts';
-import { loadRecordKind } from '../../src/record/record-kind.ts';
+import { loadRecordKind } from '../../src/record/load-record-kind.ts';
 import { REMOTE, contextOf, requestTo } from '../support/requests.ts';
 
 const PATH = join(import.meta.dir, '../../examples/record-campaign.ts');

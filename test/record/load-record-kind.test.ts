@@ -5,7 +5,7 @@ import { describe, expect, test } from 'bun:test';
 import { writeFileSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { click } from '../../src/record/click.ts';
-import { loadRecordKind, RecordKindUnusable } from '../../src/record/record-kind.ts';
+import { loadRecordKind, RecordKindUnusable } from '../../src/record/load-record-kind.ts';
 import { seed } from '../../src/record/seed.ts';
 import { failureOf } from '../support/failure-of.ts';
 import { contextOf, requestTo } from '../support/requests.ts';
