@@ -149,6 +149,18 @@ describe('a reader', () => {
     expect(newValues(new JournalReader(dir.path))).toEqual(['one']);
   });
 
+  test('reads on behind a segment that a power cut left without its end', async () => {
+    using live = tempDir();
+    using dir = tempDir();
+    await using open = openJournal(live.path);
+    for (let index = 0; index < 600; index++) open.journal.append(value(index), TIME);
+    copyAsKilled(live.path, dir.path);
+    const [path = ''] = segmentFiles(dir.path);
+    const bytes = readFileSync(path);
+    writeFileSync(path, bytes.fill(0, 208, 224));
+    expect(numbersOf(newValues(new JournalReader(dir.path)))).toBe('0-599');
+  });
+
   test('reads on behind a damaged batch', async () => {
     using live = tempDir();
     using dir = tempDir();

@@ -162,7 +162,8 @@ describe('a start after a clean end', () => {
       undefined,
     ]);
     expect(journal.append('new', TIME)).toBe('appended');
-    journal.seal();
+    await journal.close();
+    expect([journal.openRecords, journal.counters.sealed]).toEqual([0, 1]);
     expect(takeValues(journal)).toEqual(['new']);
     expect(journal.counters.lostBytes).toBe(0);
   });

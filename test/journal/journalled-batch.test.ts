@@ -173,6 +173,12 @@ describe('a sealed batch', () => {
     expect(readJournalled(buffer, GENERATION, AT)).toBeUndefined();
   });
 
+  test('that goes on behind the end of the segment is none', () => {
+    const { buffer, end } = sealedBatch('one', 'two');
+    expect(readJournalled(buffer.subarray(0, end), GENERATION, AT)).toBeDefined();
+    expect(readJournalled(buffer.subarray(0, end - 1), GENERATION, AT)).toBeUndefined();
+  });
+
   test('is not looked for where none has room', () => {
     const buffer = Buffer.alloc(BYTES, 2);
     for (let position = BYTES - 100; position < BYTES + 10; position++) {

@@ -6,7 +6,14 @@ import { BATCH_HEADER_BYTES, TIMESTAMP_DELTA_MAX_MS } from '../../src/record-bat
 import { hashRecords } from '../../src/journal/journalled-batch.ts';
 import { OpenBatch } from '../../src/journal/open-batch.ts';
 import { FIRST_BATCH_AT, type Segment } from '../../src/journal/segment.ts';
-import { batchesOf, memorySegment, TIME, valuesOf } from '../support/segments.ts';
+import {
+  batchesOf,
+  bytesOf,
+  memorySegment,
+  readAfterCrash,
+  TIME,
+  valuesOf,
+} from '../support/segments.ts';
 
 const BYTES = 8192;
 const AT = FIRST_BATCH_AT;
@@ -67,12 +74,15 @@ describe('time', () => {
     expect(sealed!.maxTimestamp).toBe(TIME + 86_400_000);
   });
 
-  test('the youngest record gives the batch its time, also when the clock only went back', () => {
+  test('the youngest record gives the batch its time, also where the clock went back', () => {
     const segment = memorySegment(BYTES);
     const batch = opened(segment);
+    batch.append('record', TIME + 9);
     batch.append('record', TIME - 5);
+    const [sealedByStart] = readAfterCrash(bytesOf(segment)).batches;
     batch.seal();
-    expect(batchesOf(segment)[0]!.maxTimestamp).toBe(TIME);
+    expect(batchesOf(segment)[0]!.maxTimestamp).toBe(TIME + 9);
+    expect(sealedByStart!.maxTimestamp).toBe(TIME + 9);
   });
 
   test('a jump that a varint cannot hold is for another batch', () => {

@@ -1,11 +1,12 @@
 // Journals small enough to fill in a test, and what a test does with them: take, acknowledge, kill.
 // A kill is a copy of the segment files at that moment: what a process that ends leaves behind.
 
-import { copyFileSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { JournalledBatch } from '../../src/journal/cursor.ts';
 import { Journal, type JournalOptions } from '../../src/journal/journal.ts';
 import { BATCH_HEADER_BYTES, readRecords } from '../../src/record-batch.ts';
+import { tempDir } from './temp-dir.ts';
 import { waitFor } from './wait-for.ts';
 
 export const BATCH_BYTES = 1024;
@@ -105,6 +106,30 @@ export function segmentFiles(directory: string): string[] {
 export function copyAsKilled(from: string, to: string): void {
   mkdirSync(to, { recursive: true });
   for (const path of segmentFiles(from)) copyFileSync(path, join(to, path.slice(from.length)));
+}
+
+/** Leaves a killed journal with these records, a batch each or as many in one as fit. */
+export async function killedWith(
+  directory: string,
+  values: readonly string[],
+  batches: 'a batch each' | 'full batches' = 'a batch each',
+): Promise<void> {
+  using live = tempDir();
+  await using open = openJournal(live.path);
+  for (const value of values) {
+    const result = open.journal.append(value, 0);
+    if (result !== 'appended') throw new Error(result);
+    if (batches === 'a batch each') open.journal.seal();
+  }
+  copyAsKilled(live.path, directory);
+}
+
+/** Rewrites the first segment file. */
+export function changeFirst(directory: string, how: (bytes: Buffer) => void): void {
+  const [path = ''] = segmentFiles(directory);
+  const bytes = readFileSync(path);
+  how(bytes);
+  writeFileSync(path, bytes);
 }
 
 /** Until the spare that is made in the background is there: usage is what the files take. */
