@@ -1,31 +1,23 @@
 // `tail`: records as one JSON a line, from the topic, or in local mode from the journal.
 
-import { Unpackr } from 'msgpackr';
 import type { Config } from '../config.ts';
 import { JournalReader } from '../journal/journal-reader.ts';
 import { JournalUnusable } from '../journal/segment-store.ts';
 import { BrokerUnreachable, Cluster } from '../kafka/cluster.ts';
 import { TopicReader, TopicUnreadable } from '../kafka/topic-reader.ts';
+import { jsonOf } from '../record/decode.ts';
 
 const POLL_MS = 250;
-const unpackr = new Unpackr({ useRecords: false });
 
 export async function tail(config: Config, follow: boolean): Promise<void> {
   stopQuietlyWhenNobodyReads();
   const read = config.KAFKA_BROKERS.length > 0 ? topicValues(config) : journalValues(config);
   for (;;) {
-    for await (const value of read()) await print(`${asJson(value)}\n`);
+    for await (const value of read()) await print(`${jsonOf(value)}\n`);
     // kafkajs keeps sockets open that nobody needs any more, so the end is said aloud.
     if (!follow) process.exit(0);
     await Bun.sleep(POLL_MS);
   }
-}
-
-/** JSON text as it is; msgpack, whose maps and arrays begin with a byte no JSON begins with, decoded. */
-export function asJson(value: Uint8Array): string {
-  const first = value[0] ?? 0;
-  if (first < 0x80) return new TextDecoder().decode(value);
-  return JSON.stringify(unpackr.unpack(value));
 }
 
 function topicValues({ KAFKA_BROKERS, KAFKA_CLIENT_ID, KAFKA_TOPIC }: Config) {

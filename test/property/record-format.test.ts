@@ -6,7 +6,7 @@ import * as fc from 'fast-check';
 import { type Encode, encoderFor, type Format } from '../../src/record/encode.ts';
 import type { RecordKind } from '../../src/record/record-kind.ts';
 import { BATCH_HEADER_BYTES, readRecords, writeRecord } from '../../src/record-batch.ts';
-import { asJson } from '../../src/tools/tail.ts';
+import { jsonOf } from '../../src/record/decode.ts';
 import { readMsgpack } from '../support/msgpack.ts';
 import { PROPERTY_MAX_MS, runs } from '../support/properties.ts';
 import { anyText } from '../support/texts.ts';
@@ -65,7 +65,7 @@ describe.each(['json', 'msgpack'] satisfies Format[])('%s', (format) => {
   test('any record comes out of tail as one line of JSON that says the same', () => {
     fc.assert(
       fc.property(recordWith(anyText.map((text) => text.toWellFormed())), (record) => {
-        const line = asJson(journalled(encode, record));
+        const line = jsonOf(journalled(encode, record));
         expect(line).not.toContain('\n');
         expect(JSON.parse(line)).toEqual(plain(record));
       }),
@@ -76,7 +76,7 @@ describe.each(['json', 'msgpack'] satisfies Format[])('%s', (format) => {
   test('lone surrogates come out as themselves or as U+FFFD, and nothing else changes', () => {
     fc.assert(
       fc.property(recordWith(anyText), (record) => {
-        const line = asJson(journalled(encode, record));
+        const line = jsonOf(journalled(encode, record));
         expect(wellFormed(JSON.parse(line))).toEqual(wellFormed(record));
       }),
       runs(500),

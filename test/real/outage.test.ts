@@ -1,18 +1,19 @@
 // Kafka, one node, fails in every way one node can while hoplog is under load: redirects go on, /ready
 // says why nothing arrives, and once Kafka is back everything arrives exactly once.
-// HOPLOG_FREEZE_MS (40000 goes past hoplog's request time-out of 30 s) and HOPLOG_BOUNCES lengthen it.
+// At full length the freeze goes past hoplog's request time-out of 30 s, and there are five restarts.
 // Numbers: faults of the project's list of faults.
 
 import { afterAll, beforeAll, expect, test } from 'bun:test';
 import { describeKafka } from '../support/describe-kafka.ts';
+import { extent } from '../support/extent.ts';
 import { type KafkaCluster, startKafka } from '../support/kafka.ts';
 import { underLoad } from '../support/scenario.ts';
 import type { Server } from '../support/server.ts';
 import { waitFor } from '../support/wait-for.ts';
 
 const START_MAX_MS = 60_000;
-const FREEZE_MS = Number(process.env['HOPLOG_FREEZE_MS'] ?? 3_000);
-const BOUNCES = Number(process.env['HOPLOG_BOUNCES'] ?? 1);
+const FREEZE_MS = extent(3_000, 40_000);
+const BOUNCES = extent(1, 5);
 const TEST_MAX_MS = 60_000 + 2 * FREEZE_MS + BOUNCES * 20_000;
 
 describeKafka('hoplog while its one Kafka node fails', () => {
