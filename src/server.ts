@@ -81,8 +81,6 @@ async function serve(config: Config): Promise<void> {
     producer.onAcknowledged = (ageMs) => metrics.observeAcknowledged(ageMs);
     void producer.start();
   }
-  log.info({ url: listener.url, admin: admin?.url.origin }, describeStart(config, listener.url));
-
   const stop = (signal: NodeJS.Signals): void => {
     // The journal has all that was answered: leaving at once loses nothing.
     if (stopping) process.exit(signal === 'SIGINT' ? 130 : 143);
@@ -91,6 +89,8 @@ async function serve(config: Config): Promise<void> {
   };
   process.on('SIGTERM', stop);
   process.on('SIGINT', stop);
+  // Last: whoever reads this line may send signals from now on.
+  log.info({ url: listener.url, admin: admin?.url.origin }, describeStart(config, listener.url));
 }
 
 function createProducer(config: Config, journal: Journal, log: Logger): Producer {
