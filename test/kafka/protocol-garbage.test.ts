@@ -29,14 +29,13 @@ const partitions = Array.from({ length: 3 }, () => new FakePartition(0));
 const nodes = [{ id: 0, port: 9092 }];
 const producers = [{ producerId: 5n, epoch: 0, lastSequence: 9 }];
 const asked = { topic: Buffer.from(topic), partition: 0 };
-const batch = Buffer.alloc(0);
 const body = (request: KafkaRequest<unknown>): Buffer => Buffer.concat(request.body);
 
 /** Each request with a sound answer to it. */
 const EXCHANGES: readonly [KafkaRequest<unknown>, Buffer][] = [
   [
     produceRequest(topic, 0, -1, 1, Buffer.alloc(61)),
-    produceAnswer({ topic, partition: 0, batch }, 0, 1, 0),
+    produceAnswer({ topic, partition: 0 }, 0, 1, 0),
   ],
   [initProducerIdRequest(), producerIdAnswer(0, 5)],
   [

@@ -85,9 +85,12 @@ export function metadataAnswer(
     .done();
 }
 
-export interface ProduceSeen {
+export interface PartitionSeen {
   readonly topic: string;
   readonly partition: number;
+}
+
+export interface ProduceSeen extends PartitionSeen {
   readonly batch: Buffer;
 }
 
@@ -105,7 +108,7 @@ export function readProduce(body: Buffer): ProduceSeen {
 }
 
 export function produceAnswer(
-  { topic, partition }: ProduceSeen,
+  { topic, partition }: PartitionSeen,
   code: number,
   offset: number,
   throttleMs: number,

@@ -3,10 +3,10 @@
 // Invariant: nothing of it outlives the scope, not even when the start fails half-way.
 // See kafka-node.ts for the listeners and why readers and tools never pass through a proxy.
 
-import { createServer } from 'node:net';
 import { join } from 'node:path';
-import { randomBytes, randomInt } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import { Kafka, logLevel } from 'kafkajs';
+import { freePort } from './free-port.ts';
 import { kafkaClassPath, kafkaUnavailable } from './kafka-jars.ts';
 import { type Address, askAnyNode, KafkaNode, type NodePorts } from './kafka-node.ts';
 import type { PartitionState, TopicSpec } from './kafka-wire.ts';
@@ -21,11 +21,6 @@ const READY_MAX_MS = 60_000;
 const CREATE_MAX_MS = 10_000;
 // 1.8 s of CPU until a node serves, instead of 3.1: three nodes share the cores while they start.
 const QUICK_START = ['-XX:TieredStopAtLevel=1'];
-// Below the range from which the kernel takes the local ports of outgoing connections (32768 on
-// Linux, 49152 elsewhere): a port of a node that is down for a while must still be free afterwards,
-// and a client that tries to reach it must not by chance be connected to itself.
-const PORT_MIN = 20_000;
-const PORT_MAX = 32_000;
 
 export interface KafkaOptions {
   readonly nodes: 1 | 3;
@@ -205,21 +200,10 @@ function newClusterId(): string {
 
 async function freePorts(nodes: number): Promise<NodePorts[]> {
   const free = new Set<number>();
-  while (free.size < nodes * 3) {
-    const port = randomInt(PORT_MIN, PORT_MAX);
-    if (await isFree(port)) free.add(port);
-  }
+  while (free.size < nodes * 3) free.add(await freePort());
   const ports = [...free];
   return Array.from({ length: nodes }, (_, index) => {
     const [controller, direct, client] = ports.slice(index * 3, index * 3 + 3);
     return { controller: controller!, direct: direct!, client: client! };
   });
-}
-
-async function isFree(port: number): Promise<boolean> {
-  const { promise, resolve } = Promise.withResolvers<boolean>();
-  const server = createServer();
-  server.on('error', () => resolve(false));
-  server.listen(port, '127.0.0.1', () => server.close(() => resolve(true)));
-  return await promise;
 }

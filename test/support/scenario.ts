@@ -2,6 +2,7 @@
 // meanwhile, and in the end the oracle's word that all that was answered arrived once.
 
 import { expect } from 'bun:test';
+import type { FaultProxy } from './fault-proxy.ts';
 import type { KafkaCluster } from './kafka.ts';
 import { Load, type LoadOptions } from './load-client.ts';
 import { NO_FAULTS, Oracle } from './oracle.ts';
@@ -29,17 +30,19 @@ export interface ScenarioOptions {
   readonly topic: string;
   readonly options?: Options;
   readonly load?: LoadOptions;
+  /** Between hoplog and Kafka. */
+  readonly proxy?: FaultProxy;
 }
 
 /** The topic must be there by the time `during` resolves. */
 export async function underLoad(
   kafka: KafkaCluster,
-  { topic, options = {}, load: loadOptions }: ScenarioOptions,
+  { topic, options = {}, load: loadOptions, proxy }: ScenarioOptions,
   during: (scenario: Scenario) => Promise<void>,
 ): Promise<void> {
   using dir = tempDir();
   await using server = await Server.start({
-    KAFKA_BROKERS: kafka.brokers,
+    KAFKA_BROKERS: (proxy ?? kafka).brokers,
     KAFKA_TOPIC: topic,
     JOURNAL_DIR: dir.path,
     JOURNAL_BYTES: '256MiB',
