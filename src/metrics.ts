@@ -23,6 +23,7 @@ export interface Parts {
       sealed: number;
       lostBytes: number;
       recycledSegments: number;
+      refusedSegments: number;
     };
     readonly syncs: { readonly rounds: number; readonly seconds: number };
     readonly bytes: number;
@@ -73,6 +74,10 @@ export function metricSource({ listener, batcher, journal, producer }: Parts): M
       hoplog_journal_recycled_segments_total: [
         'Oldest segments overwritten in local mode',
         () => log.recycledSegments,
+      ],
+      hoplog_journal_refused_segments_total: [
+        'Segments given up because fdatasync failed',
+        () => log.refusedSegments,
       ],
       hoplog_acknowledged_total: ['Records Kafka acknowledged', () => kafka?.acknowledged ?? 0],
       hoplog_acknowledged_batches_total: [

@@ -7,7 +7,7 @@ import { listenAdmin } from './http/admin.ts';
 import { checkHost, Listener, ListenerUnusable } from './http/listener.ts';
 import { defaultRedirect } from './http/redirect.ts';
 import { Journal } from './journal/journal.ts';
-import { JournalUnusable } from './journal/segment-store.ts';
+import { JournalUnusable } from './journal/journal-directory.ts';
 import { Cluster } from './kafka/cluster.ts';
 import { Producer } from './kafka/producer.ts';
 import { Topic } from './kafka/topic.ts';
@@ -47,6 +47,12 @@ async function serve(config: Config): Promise<void> {
     recycleOldest: config.KAFKA_BROKERS.length === 0,
     onError: (action, error) => log.error({ reason: error.message }, `journal: ${action} failed`),
   });
+  if (journal.isVolatile) {
+    log.warn(
+      { directory: config.JOURNAL_DIR },
+      'the journal is on a tmpfs: a power cut takes all that Kafka has not confirmed',
+    );
+  }
   const batcher = new Batcher(journal, {
     kind,
     encode: encoderFor(kind, config.FORMAT),

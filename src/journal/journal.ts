@@ -16,15 +16,10 @@ import { batchStart, type Placement, placeBatch, placementIntact } from './journ
 import { OpenBatch } from './open-batch.ts';
 import { findBatch, recoverTail } from './recovery.ts';
 import { FIRST_BATCH_AT, type Segment } from './segment.ts';
-import { JournalUnusable, SegmentStore } from './segment-store.ts';
+import { isVolatile, JournalUnusable } from './journal-directory.ts';
+import { RESERVE_BYTES, segmentBytesFor } from './segment-size.ts';
+import { SegmentStore } from './segment-store.ts';
 import { Syncer } from './syncer.ts';
-
-/** Below this much room and without a spare the journal counts as full: before a record is lost. */
-const RESERVE_BYTES = 64 * 1024;
-const SEGMENTS_MAX = 64;
-/** Active, spare, and one that Kafka has not acknowledged yet. */
-const SEGMENTS_MIN = 3;
-const PAGE_BYTES = 4096;
 
 export type AppendResult = 'appended' | 'full' | 'oversize';
 
@@ -47,6 +42,8 @@ export interface JournalCounters {
   lostBytes: number;
   /** Local mode: oldest segments that made room. */
   recycledSegments: number;
+  /** Segments that the disk refused to keep: delivered from memory, then deleted. */
+  refusedSegments: number;
 }
 
 export class Journal {
@@ -55,6 +52,7 @@ export class Journal {
     sealed: 0,
     lostBytes: 0,
     recycledSegments: 0,
+    refusedSegments: 0,
   };
   /** Called in the tick a batch is sealed in. */
   onSealed: () => void = () => {};
@@ -78,9 +76,10 @@ export class Journal {
   /** @throws {JournalUnusable} */
   constructor(options: JournalOptions) {
     this.#options = options;
-    const segmentBytes = segmentBytesFor(options);
-    const { directory, journalBytes, onError } = options;
-    this.#store = new SegmentStore({ directory, segmentBytes, journalBytes, onError });
+    const { directory, journalBytes, batchBytes, onError } = options;
+    const onRefused = (segment: Segment, error: Error): void => this.#giveUp(segment, error);
+    const segmentBytes = segmentBytesFor(journalBytes, batchBytes);
+    this.#store = new SegmentStore({ directory, segmentBytes, journalBytes, onError, onRefused });
     this.#chain = this.#store.recovered.filter((segment) => this.#hasBacklog(segment));
     for (const segment of this.#chain) segment.recoveredEnd = segment.bytes;
     this.#active = this.#continueTail() ?? this.#firstSegment();
@@ -94,7 +93,7 @@ export class Journal {
           segment.writeSyncedMark(this.#open.mark());
         }
       },
-      onFailure: (segment, error) => this.#giveUp(segment, error),
+      onFailure: onRefused,
     });
     this.#setNearEnd();
     this.#reading = this.#chain[0]!;
@@ -115,6 +114,11 @@ export class Journal {
 
   get bytes(): number {
     return this.#store.bytes;
+  }
+
+  /** Is it kept in memory only (tmpfs), where a power cut or the end of a container takes it? */
+  get isVolatile(): boolean {
+    return isVolatile(this.#options.directory);
   }
 
   /** Rounds of fdatasync, and the seconds they took. */
@@ -246,7 +250,7 @@ export class Journal {
 
   #appendFirst(value: RecordValue, timestamp: number): AppendResult {
     if (this.full) return 'full';
-    if (this.#openWith(value, timestamp)) return 'appended';
+    if (!this.#active.retired && this.#openWith(value, timestamp)) return 'appended';
     if (this.#isOversize(value)) return 'oversize';
     if (!this.#roll()) return 'full';
     return this.#openWith(value, timestamp) ? 'appended' : 'oversize';
@@ -343,7 +347,9 @@ export class Journal {
 
   /** Timestamp of the oldest sealed batch that nobody has taken. */
   #peek(): number | undefined {
-    for (const segment of this.#chain.slice(this.#chain.indexOf(this.#reading))) {
+    const { length } = this.#chain;
+    for (let index = this.#chain.indexOf(this.#reading); index < length; index++) {
+      const segment = this.#chain[index]!;
       const from = segment === this.#reading ? this.#readPosition : segment.acknowledged;
       const to = segment === this.#active ? this.#sealedEnd() : (segment.closed ?? segment.bytes);
       if (from < Math.min(to, segment.bytes - BATCH_HEADER_BYTES)) {
@@ -354,9 +360,9 @@ export class Journal {
   }
 
   #releaseIfClear(segment: Segment): void {
-    const index = this.#chain.indexOf(segment);
-    const passed = index >= 0 && index < this.#chain.indexOf(this.#reading);
-    if (!passed || !this.#cursor.isClear(segment)) return;
+    const passed = segment.generation < this.#reading.generation;
+    const index = passed && this.#cursor.isClear(segment) ? this.#chain.indexOf(segment) : -1;
+    if (index < 0) return;
     this.#chain.splice(index, 1);
     this.#cursor.forget(segment);
     if (segment.closed !== undefined) segment.acknowledged = segment.closed;
@@ -364,25 +370,16 @@ export class Journal {
     this.#full = false;
   }
 
+  /**
+   * The kernel says once that it could not write, and has dropped what it had: a second fdatasync
+   * would succeed and prove nothing. What is mapped can still be read and sent; records go elsewhere.
+   */
   #giveUp(segment: Segment, error: Error): void {
+    segment.retired = true;
+    this.counters.refusedSegments++;
     this.#options.onError(`fdatasync ${segment.path}`, error);
-    this.#store.retire(segment);
-    // What is mapped can still be read and sent; new records go elsewhere.
     if (segment !== this.#active) return;
     this.seal();
     this.#roll();
   }
-}
-
-/** One 64th of the whole, but never too small for a batch. Units: bytes. */
-function segmentBytesFor({ journalBytes, batchBytes }: JournalOptions): number {
-  const forBatch = FIRST_BATCH_AT + batchBytes + RESERVE_BYTES;
-  const wanted = Math.max(journalBytes / SEGMENTS_MAX, forBatch);
-  const segmentBytes = Math.ceil(wanted / PAGE_BYTES) * PAGE_BYTES;
-  if (segmentBytes * SEGMENTS_MIN <= journalBytes) return segmentBytes;
-  throw new JournalUnusable(
-    `JOURNAL_BYTES=${journalBytes} is too small for BATCH_BYTES=${batchBytes}: a journal holds ` +
-      `at least ${SEGMENTS_MIN} segments of ${segmentBytes} bytes. ` +
-      `Set JOURNAL_BYTES to ${segmentBytes * SEGMENTS_MIN} or more, or BATCH_BYTES lower`,
-  );
 }

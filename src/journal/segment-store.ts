@@ -6,24 +6,22 @@
 // Released files are synced before they begin anew: what Kafka has must be on the disk before the
 // proof of it is overwritten (the other order is a crash loop, vectordotdev/vector#25570).
 
-import { Database } from 'bun:sqlite';
+import type { Database } from 'bun:sqlite';
 import {
   closeSync,
   fdatasync,
   fdatasyncSync,
-  mkdirSync,
   openSync,
   readdirSync,
-  readFileSync,
   renameSync,
-  statfsSync,
+  statSync,
   unlinkSync,
-  writeFileSync,
   writeSync,
 } from 'node:fs';
 import { open, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { claimDirectory, JournalUnusable, requireRoom, unusable } from './journal-directory.ts';
 import { foreignVersion, Segment } from './segment.ts';
 
 const SEGMENT_NAME = /^(\d{8})\.segment$/;
@@ -32,22 +30,24 @@ const GROW_RETRY_MS = 1000;
 /**
  * A power cut may take an identity back and keep batches of the generation it had, and those must not
  * come to life when the number is given again: each start leaves out more than can be begun between
- * two fdatasyncs. 2^31 generations are enough for two million starts.
+ * two fdatasyncs, and that is every file once at the start itself. 2^31 generations are enough for two
+ * million starts of a journal of 64 segments.
  */
 const GENERATION_LEAP = 1024;
+/** `blocks` of stat(2) are these, whatever the file system uses. */
+const STAT_BLOCK_BYTES = 512;
+/** No file system makes a smaller hole than the page that is mapped. */
+const HOLE_BYTES = 4096;
 const ZEROS = new Uint8Array(1 << 20);
 const datasync = promisify(fdatasync);
-
-/** The journal cannot be used as asked: the message says why and what to do. */
-export class JournalUnusable extends Error {
-  override readonly name = 'JournalUnusable';
-}
 
 export interface StoreOptions {
   readonly directory: string;
   readonly segmentBytes: number;
   readonly journalBytes: number;
   readonly onError: (action: string, error: Error) => void;
+  /** fdatasync of this segment failed: it is not to be written any more, nor synced again. */
+  readonly onRefused: (segment: Segment, error: Error) => void;
 }
 
 export class SegmentStore {
@@ -58,7 +58,6 @@ export class SegmentStore {
   readonly #descriptors = new Map<Segment, number>();
   readonly #spares: Segment[] = [];
   readonly #released: Segment[] = [];
-  readonly #retired = new Set<Segment>();
   #fileNumber = 0;
   #generation = 0;
   #bytes = 0;
@@ -70,11 +69,11 @@ export class SegmentStore {
   /** @throws {JournalUnusable} no such directory, held by another process, too small a disk. */
   constructor(options: StoreOptions) {
     this.#options = options;
-    makeWritable(options.directory);
-    this.#lock = lockDirectory(options.directory);
+    const { directory, journalBytes } = options;
+    this.#lock = claimDirectory(directory);
     try {
       this.#openFiles();
-      this.#checkDisk();
+      requireRoom(directory, journalBytes - this.#bytes, journalBytes);
     } catch (error) {
       this.#lock.close();
       throw error;
@@ -86,10 +85,13 @@ export class SegmentStore {
     return this.#bytes;
   }
 
-  /** Will `next` have an answer? Makes a spare at once, on the main thread, if there is none. */
+  /**
+   * Will `next` have an answer? Makes a spare at once, on the main thread, if there is none: rather a
+   * new file, which the page cache takes in, than one that must wait for the disk first.
+   */
   ensureNext(): boolean {
     if (this.#spares.length > 0) return true;
-    const segment = this.#reuseNow() ?? this.#createNow();
+    const segment = this.#createNow() ?? this.#reuseNow();
     if (segment) this.#spares.push(segment);
     return segment !== undefined;
   }
@@ -115,16 +117,11 @@ export class SegmentStore {
     return this.next();
   }
 
-  /** The disk refused to keep this segment: it is never written again. */
-  retire(segment: Segment): void {
-    this.#retired.add(segment);
-  }
-
-  /** Makes a spare off the main thread, unless one is there. */
+  /** Off the main thread: makes spares of all that was released, or a new one if there is none. */
   prepare(): void {
-    if (this.#closed || this.#preparing || this.#spares.length > 0) return;
-    if (this.#released.length === 0 && !this.#mayGrow()) return;
-    this.#preparing = this.#prepareSpare()
+    if (this.#closed || this.#preparing) return;
+    if (this.#released.length === 0 && (this.#spares.length > 0 || !this.#mayGrow())) return;
+    this.#preparing = this.#prepareSpares()
       .catch((error: Error) => this.#options.onError('prepare a journal segment', error))
       .finally(() => {
         this.#preparing = undefined;
@@ -149,15 +146,19 @@ export class SegmentStore {
     return this.#bytes + this.#options.segmentBytes <= this.#options.journalBytes;
   }
 
-  async #prepareSpare(): Promise<void> {
-    const released = this.#nextReleased();
-    if (released) {
-      await this.sync(released);
+  async #prepareSpares(): Promise<void> {
+    for (let next = this.#nextReleased(); next && !this.#closed; next = this.#nextReleased()) {
+      const segment = next;
+      await this.sync(segment).catch((error: Error) => this.#options.onRefused(segment, error));
       // While the disk worked, a burst may have taken it.
-      if (this.#released[0] === released) this.#spares.push(this.#beginReleased(released));
-      return;
+      if (this.#released[0] === segment && !segment.retired) {
+        this.#spares.push(this.#beginReleased(segment));
+      }
     }
-    if (!this.#mayGrow()) return;
+    if (this.#spares.length === 0 && this.#mayGrow()) await this.#grow();
+  }
+
+  async #grow(): Promise<void> {
     const path = this.#nextPath();
     this.#bytes += this.#options.segmentBytes;
     try {
@@ -167,18 +168,23 @@ export class SegmentStore {
     } catch (error) {
       this.#bytes -= this.#options.segmentBytes;
       this.#growAgainAt = performance.now() + GROW_RETRY_MS;
-      removeIfThere(`${path}.new`);
+      remove(`${path}.new`);
       throw error;
     }
   }
 
   /** The burst outran `prepare`: the same steps on the main thread. Slow, but loses nothing. */
   #reuseNow(): Segment | undefined {
-    const segment = this.#nextReleased();
-    if (!segment) return undefined;
-    const descriptor = this.#descriptors.get(segment);
-    if (descriptor !== undefined) fdatasyncSync(descriptor);
-    return this.#beginReleased(segment);
+    for (let segment = this.#nextReleased(); segment; segment = this.#nextReleased()) {
+      try {
+        const descriptor = this.#descriptors.get(segment);
+        if (descriptor !== undefined) fdatasyncSync(descriptor);
+        return this.#beginReleased(segment);
+      } catch (error) {
+        this.#options.onRefused(segment, error as Error);
+      }
+    }
+    return undefined;
   }
 
   #createNow(): Segment | undefined {
@@ -193,7 +199,7 @@ export class SegmentStore {
       renameSync(`${path}.new`, path);
     } catch (error) {
       this.#growAgainAt = performance.now() + GROW_RETRY_MS;
-      removeIfThere(`${path}.new`);
+      remove(`${path}.new`);
       this.#options.onError('create a journal segment', error as Error);
       return undefined;
     }
@@ -212,7 +218,7 @@ export class SegmentStore {
   }
 
   #isReusable(segment: Segment): boolean {
-    return segment.bytes === this.#options.segmentBytes && !this.#retired.has(segment);
+    return segment.bytes === this.#options.segmentBytes && !segment.retired;
   }
 
   #beginReleased(segment: Segment): Segment {
@@ -242,33 +248,51 @@ export class SegmentStore {
     const descriptor = this.#descriptors.get(segment);
     if (descriptor !== undefined) closeSync(descriptor);
     this.#descriptors.delete(segment);
-    this.#bytes -= segment.bytes;
-    removeIfThere(segment.path);
+    const failure = remove(segment.path);
+    if (failure) this.#options.onError(`remove ${segment.path}`, failure);
+    else this.#bytes -= segment.bytes;
   }
 
   #openFiles(): void {
     const { directory } = this.#options;
     const unused: Segment[] = [];
     for (const name of readdirSync(directory).toSorted()) {
-      if (name.endsWith('.segment.new')) removeIfThere(join(directory, name));
+      if (name.endsWith('.segment.new')) remove(join(directory, name));
       const number = SEGMENT_NAME.exec(name)?.[1];
       if (number === undefined) continue;
       this.#fileNumber = Math.max(this.#fileNumber, Number(number));
       const segment = this.#openFile(join(directory, name));
       if (!segment) continue;
-      this.#descriptors.set(segment, openSync(segment.path, 'r+'));
+      const { path } = segment;
+      this.#descriptors.set(
+        segment,
+        opened(path, () => openSync(path, 'r+')),
+      );
       this.#bytes += segment.bytes;
       this.#generation = Math.max(this.#generation, segment.generation);
       if (segment.generation === 0 || segment.untouched) unused.push(segment);
       else this.recovered.push(segment);
     }
-    this.#generation += GENERATION_LEAP;
+    this.#generation += GENERATION_LEAP + unused.length + this.recovered.length;
     // They begin anew: a power cut may have kept batches of theirs and lost the marks.
     for (const segment of unused) {
       if (this.#isReusable(segment)) this.#spares.push(this.#begin(segment));
       else this.#delete(segment);
     }
     this.recovered.sort((a, b) => a.generation - b.generation);
+    this.#fillTail();
+  }
+
+  /** The newest segment is written on, so if it has holes they are filled while that can fail. */
+  #fillTail(): void {
+    const tail = this.recovered.at(-1);
+    if (!tail?.retired || tail.closed !== undefined) return;
+    try {
+      fillHoles(tail, this.#descriptors.get(tail)!);
+      tail.retired = false;
+    } catch (error) {
+      this.#options.onError(`fill the holes of ${tail.path}`, error as Error);
+    }
   }
 
   /** A file that is none of ours any more is put aside for a human; the journal goes on without. */
@@ -279,25 +303,18 @@ export class SegmentStore {
     this.#options.onError(`read ${path}, now ${path}.damaged`, new Error('no valid identity'));
     return undefined;
   }
-
-  #checkDisk(): void {
-    const { directory, journalBytes } = this.#options;
-    const { bavail, bsize } = statfsSync(directory);
-    const missing = journalBytes - this.#bytes - bavail * bsize;
-    if (missing <= 0) return;
-    throw new JournalUnusable(
-      `the disk of JOURNAL_DIR=${directory} has ${mebibytes(bavail * bsize)} MiB free, ` +
-        `${mebibytes(missing)} MiB too few for JOURNAL_BYTES=${journalBytes}. ` +
-        'Free some space, or set a smaller JOURNAL_BYTES',
-    );
-  }
 }
 
 /** Maps a segment file; undefined for one that is too short to be one. */
 function openSegment(path: string): Segment | undefined {
-  const bytes = Bun.file(path).size;
-  if (bytes < 8192 || bytes % 4 !== 0) return undefined;
-  const segment = new Segment(path, Bun.mmap(path, { shared: true }));
+  const { size, blocks } = statSync(path);
+  if (size < 8192 || size % 4 !== 0) return undefined;
+  const segment = new Segment(
+    path,
+    opened(path, () => Bun.mmap(path, { shared: true })),
+  );
+  // Copied without its zeros: reading a hole is harmless, writing to it on a full disk is the end.
+  segment.retired = blocks * STAT_BLOCK_BYTES < size;
   const version = foreignVersion(segment.words);
   if (version === undefined) return segment;
   throw new JournalUnusable(
@@ -306,55 +323,21 @@ function openSegment(path: string): Segment | undefined {
   );
 }
 
-function makeWritable(directory: string): void {
-  const probe = join(directory, '.writable');
+/** What `open` opens. @throws {JournalUnusable} files of another user, too many files */
+function opened<Opened>(path: string, open: () => Opened): Opened {
   try {
-    mkdirSync(directory, { recursive: true });
-    closeSync(openSync(probe, 'w'));
-    unlinkSync(probe);
+    return open();
   } catch (error) {
-    throw new JournalUnusable(
-      `cannot write to JOURNAL_DIR=${directory} (${(error as NodeJS.ErrnoException).code}). ` +
-        'Create it, give this user write access, or name another directory',
-    );
+    throw unusable(`cannot open ${path}`, error);
   }
 }
 
-/**
- * SQLite's exclusive lock is a POSIX lock: the kernel drops it with the process, however that
- * ended, and it holds between containers that share a volume. Bun offers no flock of its own.
- */
-function lockDirectory(directory: string): Database {
-  const lock = new Database(join(directory, 'lock'), { create: true });
-  try {
-    lock.run('PRAGMA locking_mode = EXCLUSIVE');
-    lock.run('BEGIN EXCLUSIVE');
-  } catch {
-    lock.close();
-    const owner = readOwner(directory);
-    throw new JournalUnusable(
-      `the journal ${directory} is in use by another hoplog${owner}. ` +
-        'Stop that one first, or give this one its own JOURNAL_DIR',
-    );
-  }
-  noteOwner(directory);
-  return lock;
-}
-
-/** A hint for the message above, no more: the lock itself is the kernel's. */
-function noteOwner(directory: string): void {
-  try {
-    writeFileSync(join(directory, 'owner'), `${process.pid}\n`);
-  } catch {
-    // Then the message names no process.
-  }
-}
-
-function readOwner(directory: string): string {
-  try {
-    return ` (process ${readFileSync(join(directory, 'owner'), 'utf8').trim()})`;
-  } catch {
-    return '';
+/** Writes zeros where zeros are read. @throws what a full disk says */
+function fillHoles(segment: Segment, descriptor: number): void {
+  const blockWords = HOLE_BYTES / 4;
+  for (let at = 0; at < segment.bytes; at += HOLE_BYTES) {
+    const block = segment.words.subarray(at / 4, at / 4 + blockWords);
+    if (block.every((word) => word === 0)) writeSync(descriptor, ZEROS, 0, block.byteLength, at);
   }
 }
 
@@ -370,14 +353,12 @@ async function fillWithZeros(path: string, bytes: number): Promise<void> {
   }
 }
 
-function removeIfThere(path: string): void {
+/** Removes a file that may not be there. Never throws: some callers are on the way of a request. */
+function remove(path: string): Error | undefined {
   try {
     unlinkSync(path);
+    return undefined;
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+    return (error as NodeJS.ErrnoException).code === 'ENOENT' ? undefined : (error as Error);
   }
-}
-
-function mebibytes(bytes: number): number {
-  return Math.round(bytes / 2 ** 20);
 }

@@ -50,15 +50,25 @@ export class Segment {
   generation: number;
   /** Written since the last fdatasync began. */
   dirty = false;
+  /**
+   * The disk refused to keep it, or may: its batches are still delivered, nothing is appended any
+   * more, and then it is deleted.
+   */
+  retired = false;
   /** Batches below were found after a start: not written by this process, so checked when read. */
   recoveredEnd = FIRST_BATCH_AT;
   #slot = 0;
+  // As written: looking for them in the memory itself may mean a read from the disk.
+  #acknowledged: number | undefined;
+  #closed: number | undefined;
 
   constructor(path: string, bytes: Uint8Array) {
     this.path = path;
     this.buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     this.words = new Int32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength >> 2);
     this.generation = readGeneration(this.words, bytes.byteLength);
+    this.#acknowledged = this.#readPosition(ACKNOWLEDGED_AT);
+    this.#closed = this.#readPosition(CLOSED_AT);
   }
 
   get bytes(): number {
@@ -73,6 +83,8 @@ export class Segment {
     for (const at of IDENTITY_AT) writeIdentity(this.words, at, generation, this.bytes);
     this.generation = generation;
     this.words.fill(0, LIVE_MARKS_AT >> 2, (CLOSED_AT + 16) >> 2);
+    this.#acknowledged = undefined;
+    this.#closed = undefined;
     this.recoveredEnd = FIRST_BATCH_AT;
     this.dirty = true;
   }
@@ -100,19 +112,21 @@ export class Segment {
   }
 
   get acknowledged(): number {
-    return this.#readPosition(ACKNOWLEDGED_AT) ?? FIRST_BATCH_AT;
+    return this.#acknowledged ?? FIRST_BATCH_AT;
   }
 
   set acknowledged(position: number) {
+    this.#acknowledged = position;
     this.#writePosition(ACKNOWLEDGED_AT, position);
   }
 
   /** Where the last batch ends, once another segment took over; undefined while it may grow. */
   get closed(): number | undefined {
-    return this.#readPosition(CLOSED_AT);
+    return this.#closed;
   }
 
   set closed(position: number) {
+    this.#closed = position;
     this.#writePosition(CLOSED_AT, position);
   }
 

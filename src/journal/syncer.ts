@@ -48,7 +48,7 @@ export class Syncer {
   async #round(): Promise<void> {
     const { segments, sync, beforeSync, onFailure } = this.#options;
     const started = performance.now();
-    for (const segment of segments.filter(({ dirty }) => dirty)) {
+    for (const segment of segments.filter(isDue)) {
       segment.dirty = false;
       beforeSync(segment);
       await sync(segment).catch((error: Error) => onFailure(segment, error));
@@ -57,7 +57,12 @@ export class Syncer {
     this.seconds += (performance.now() - started) / 1000;
     this.#timer = undefined;
     this.#running = undefined;
-    const written = segments.find(({ dirty }) => dirty);
+    const written = segments.find(isDue);
     if (written) this.touch(written);
   }
+}
+
+/** A retired segment is not asked for again: the disk would say yes to what it has dropped. */
+function isDue({ dirty, retired }: Segment): boolean {
+  return dirty && !retired;
 }

@@ -2,7 +2,7 @@
 
 import type { Config } from '../config.ts';
 import { JournalReader } from '../journal/journal-reader.ts';
-import { JournalUnusable } from '../journal/segment-store.ts';
+import { JournalUnusable } from '../journal/journal-directory.ts';
 import { BrokerUnreachable, Cluster } from '../kafka/cluster.ts';
 import { TopicReader, TopicUnreadable } from '../kafka/topic-reader.ts';
 import { jsonOf } from '../record/decode.ts';

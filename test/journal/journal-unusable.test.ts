@@ -1,14 +1,12 @@
 // Proves that a journal that cannot be used as asked refuses with one line that says what to do. The
-// lock has a file of its own, journal-lock.test.ts; the format version is in segment-store.test.ts.
+// lock has a file of its own, journal-directory.test.ts; the format version is in segment-store.test.ts.
 
-import { describe, expect, test } from 'bun:test';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { expect, test } from 'bun:test';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { JournalUnusable } from '../../src/journal/segment-store.ts';
-import { openJournal, SEGMENT_BYTES, segmentFiles } from '../support/journals.ts';
+import { JournalUnusable } from '../../src/journal/journal-directory.ts';
+import { openJournal, SEGMENT_BYTES } from '../support/journals.ts';
 import { tempDir } from '../support/temp-dir.ts';
-
-const TIME = 1_764_145_000_000;
 
 function refusalOf(directory: string, journalBytes = 3 * SEGMENT_BYTES): string {
   try {
@@ -35,21 +33,4 @@ test('a disk that is too small', () => {
   expect(refusalOf(dir.path, 2 ** 60)).toMatch(
     /^the disk of JOURNAL_DIR=\S+ has \d+ MiB free, \d+ MiB too few for JOURNAL_BYTES=\d+\. Free/,
   );
-});
-
-describe('JOURNAL_BYTES', () => {
-  test('that is too small is refused with the size that is enough', async () => {
-    using dir = tempDir();
-    expect(refusalOf(dir.path, 3 * SEGMENT_BYTES - 1)).toContain(
-      `Set JOURNAL_BYTES to ${3 * SEGMENT_BYTES} or more, or BATCH_BYTES lower`,
-    );
-    await using _enough = openJournal(dir.path, { journalBytes: 3 * SEGMENT_BYTES });
-  });
-
-  test('is divided into 64 segments where batches leave room for that', async () => {
-    using dir = tempDir();
-    await using open = openJournal(dir.path, { journalBytes: 64 * 2 ** 20 });
-    open.journal.append('one', TIME);
-    expect(readFileSync(segmentFiles(dir.path)[0]!)).toHaveLength(2 ** 20);
-  });
 });

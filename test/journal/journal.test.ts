@@ -5,14 +5,12 @@
 import { describe, expect, test } from 'bun:test';
 import { readFileSync } from 'node:fs';
 import { BATCH_HEADER_BYTES, RECORD_OVERHEAD_BYTES_MAX } from '../../src/record-batch.ts';
-import { JournalUnusable } from '../../src/journal/segment-store.ts';
 import {
   acknowledgeAll,
   BATCH_BYTES,
   copyAsKilled,
   openJournal,
   recordsOf,
-  SEGMENT_BYTES,
   segmentFiles,
   takeAll,
   takeValues,
@@ -273,25 +271,5 @@ describe('fdatasync', () => {
     bytes.fill(0, 64, 128); // as if the live marks had not reached the disk
     const values = batchesOf(reopened(bytes)).map((batch) => batch.values.join());
     expect(values).toEqual(['sealed', 'synced']);
-  });
-});
-
-describe('JOURNAL_BYTES', () => {
-  test('that is too small is refused with the size that is enough', async () => {
-    using dir = tempDir();
-    const advice = new RegExp(
-      `Set JOURNAL_BYTES to ${3 * SEGMENT_BYTES} or more, or BATCH_BYTES lower`,
-    );
-    const tooSmall = (): unknown => openJournal(dir.path, { journalBytes: 3 * SEGMENT_BYTES - 1 });
-    expect(tooSmall).toThrow(JournalUnusable);
-    expect(tooSmall).toThrow(advice);
-    await using _enough = openJournal(dir.path, { journalBytes: 3 * SEGMENT_BYTES });
-  });
-
-  test('is divided into 64 segments where batches leave room for that', async () => {
-    using dir = tempDir();
-    await using open = openJournal(dir.path, { journalBytes: 64 * 2 ** 20 });
-    open.journal.append('one', TIME);
-    expect(readFileSync(segmentFiles(dir.path)[0]!)).toHaveLength(2 ** 20);
   });
 });

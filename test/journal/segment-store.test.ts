@@ -7,7 +7,8 @@ import { join } from 'node:path';
 import { foldWord, HASH_SEED } from '../../src/bytes.ts';
 import { OpenBatch } from '../../src/journal/open-batch.ts';
 import { FIRST_BATCH_AT, type Segment } from '../../src/journal/segment.ts';
-import { JournalUnusable, SegmentStore } from '../../src/journal/segment-store.ts';
+import { JournalUnusable } from '../../src/journal/journal-directory.ts';
+import { SegmentStore } from '../../src/journal/segment-store.ts';
 import { tempDir } from '../support/temp-dir.ts';
 import { waitFor } from '../support/wait-for.ts';
 
@@ -29,6 +30,10 @@ function openStore(
     segmentBytes: SEGMENT_BYTES,
     journalBytes: JOURNAL_BYTES,
     onError: (action, error) => errors.push(`${action}: ${error.message}`),
+    onRefused: (segment, error) => {
+      segment.retired = true;
+      errors.push(`refused ${segment.path}: ${error.message}`);
+    },
     ...sizes,
   });
   return { store, errors, [Symbol.asyncDispose]: () => store.close() };
@@ -113,6 +118,23 @@ describe('growth', () => {
     expect(store.bytes).toBe(SEGMENT_BYTES);
   });
 
+  test('released segments are all made ready in the background, and no file is added meanwhile', async () => {
+    using dir = tempDir();
+    await using open = openStore(dir.path);
+    const { store } = open;
+    const used = [await nextOf(store), await nextOf(store), await nextOf(store)];
+    await nextOf(store);
+    for (const segment of used) {
+      writeTo(segment, 'old');
+      store.release(segment);
+    }
+    const ready = () => used.every((segment) => segment.untouched);
+    await waitFor(ready, { timeoutMs: 3000, what: 'the released segments', intervalMs: 1 });
+    const again = [store.next(), store.next(), store.next()];
+    expect(again.map((segment) => segment?.path)).toEqual(used.map(({ path }) => path));
+    expect(store.bytes).toBe(JOURNAL_BYTES);
+  });
+
   test('a segment of another size, or one the disk refused, is deleted when it is released', async () => {
     using dir = tempDir();
     const paths: string[] = [];
@@ -131,7 +153,7 @@ describe('growth', () => {
     const good = await nextOf(store);
     for (const path of paths) expect(existsSync(path)).toBe(false);
     writeTo(good, 'three');
-    store.retire(good);
+    good.retired = true;
     store.release(good);
     expect((await nextOf(store)).path).not.toBe(good.path);
     expect(existsSync(good.path)).toBe(false);

@@ -192,7 +192,7 @@ describe.each([
     for (const position of [0, FIRST_BATCH_AT - 4, BYTES + 7, 2 ** 31]) {
       const segment = memorySegment(BYTES);
       segment[name] = position;
-      expect<number | undefined>(segment[name]).toBe(none);
+      expect<number | undefined>(reopened(bytesOf(segment))[name]).toBe(none);
     }
   });
 });

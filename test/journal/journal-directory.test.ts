@@ -4,7 +4,7 @@
 import { expect, test } from 'bun:test';
 import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { JournalUnusable } from '../../src/journal/segment-store.ts';
+import { JournalUnusable } from '../../src/journal/journal-directory.ts';
 import { openJournal } from '../support/journals.ts';
 import { tempDir } from '../support/temp-dir.ts';
 
