@@ -104,9 +104,10 @@ describeKafka('hoplog while its one Kafka node fails', () => {
     `fault 6: frozen for ${FREEZE_MS} ms under load`,
     async () => {
       await kafka.createTopic({ name: 'frozen', partitions: 3 });
-      await underLoad(kafka, { topic: 'frozen' }, async ({ load, ...hoplog }) => {
+      await underLoad(kafka, { topic: 'frozen' }, async ({ server, load, ...hoplog }) => {
         await hoplog.delivers();
-        node().freeze();
+        await fillTheWay(server);
+        hoplog.noteHit();
         const thawAtMs = load.lastedMs + FREEZE_MS;
         await hoplog.goesOn();
         await waitFor(() => load.lastedMs >= thawAtMs, {

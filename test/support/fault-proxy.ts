@@ -271,6 +271,11 @@ export class FaultProxy implements AsyncDisposable {
     return fault;
   }
 
+  /** All faults. */
+  async heal(): Promise<void> {
+    for (const fault of this.faults) await fault.heal();
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     for (const gate of this.#gates.values()) {
       const closed = closing(gate.server);

@@ -22,6 +22,7 @@ export class Load implements AsyncDisposable {
   slowestMs = 0;
   /** Requests whose connection ended before their answer. */
   interrupted = 0;
+  #waitsMs: number[] = [];
   readonly #oracle: Oracle;
   readonly #options: Required<LoadOptions>;
   readonly #connections = new Set<Connection>();
@@ -61,6 +62,13 @@ export class Load implements AsyncDisposable {
     return this.#connections.size;
   }
 
+  /** How long the requests waited that were answered since the last call. */
+  takeWaitsMs(): number[] {
+    const waits = this.#waitsMs;
+    this.#waitsMs = [];
+    return waits;
+  }
+
   /** Waits until load has been on for so long since the first answer. */
   async lasts(ms: number): Promise<void> {
     await waitFor(() => this.lastedMs >= ms, {
@@ -77,6 +85,13 @@ export class Load implements AsyncDisposable {
     const settled = () => [...this.#connections].every((connection) => connection.waiting === 0);
     await waitFor(settled, { timeoutMs: ANSWER_MAX_MS, what: 'the last answers' });
     if (this.#failure) throw this.#failure;
+  }
+
+  /** One request more of a load that is paused; resolves with its answer. */
+  async one(): Promise<void> {
+    const sent = [...this.#connections].some((connection) => connection.send(this.#oracle));
+    if (!sent) throw new Error('no connection is left to send a request on');
+    await this.pause();
   }
 
   /** Sends no more, waits for the answers that are due, and closes the connections. */
@@ -96,6 +111,7 @@ export class Load implements AsyncDisposable {
       answer: (number, status, waitedMs) => {
         this.#firstAnswerAt ??= performance.now();
         this.slowestMs = Math.max(this.slowestMs, waitedMs);
+        this.#waitsMs.push(waitedMs);
         this.#oracle.noteAnswer(number, status);
       },
       roomy: () => this.#fill(connection),

@@ -2,10 +2,12 @@
 // meanwhile, and in the end the oracle's word that all that was answered arrived once.
 
 import { expect } from 'bun:test';
+import { availableParallelism, loadavg } from 'node:os';
 import type { FaultProxy } from './fault-proxy.ts';
 import type { KafkaCluster } from './kafka.ts';
 import { Load, type LoadOptions } from './load-client.ts';
 import { NO_FAULTS, Oracle } from './oracle.ts';
+import { anonymousMiB, openFiles } from './proc.ts';
 import { type Options, Server } from './server.ts';
 import { tempDir } from './temp-dir.ts';
 import { waitFor } from './wait-for.ts';
@@ -13,6 +15,13 @@ import { waitFor } from './wait-for.ts';
 /** A redirect takes well under a millisecond; a busy machine may stall all of us this long. */
 const ANSWER_MS_MAX = 1_500;
 const REACTION_MAX_MS = 45_000;
+const FRESH_CLICK_MAX_MS = 3_000;
+/** Processes that want a core, for each there is: from here on the machine is slow, not hoplog. */
+const OVERLOAD = 2;
+const PATIENCE_MAX = 10;
+/** Two connections a node, one of them on its way out, and two journal files. */
+const FILES_GROWTH_MAX = 8;
+const MEMORY_GROWTH_MAX_MIB = 96;
 
 export interface Scenario {
   readonly server: Server;
@@ -24,6 +33,8 @@ export interface Scenario {
   delivers(records?: number): Promise<void>;
   /** Waits until `/ready` answers `status`; resolves with the reason it gives. */
   readyBecomes(status: 200 | 503): Promise<string>;
+  /** The fault has really happened, as only the test can know. */
+  noteHit(): void;
 }
 
 export interface ScenarioOptions {
@@ -34,7 +45,11 @@ export interface ScenarioOptions {
   readonly proxy?: FaultProxy;
 }
 
-/** The topic must be there by the time `during` resolves. */
+/**
+ * The topic must be there by the time `during` resolves. Faults of the proxy that are still on by then end
+ * then. A run in which no fault happened fails: a hit is a batch that was sent again, /ready
+ * being 503 when the test waited for that, a hit of the proxy, or what the test notes.
+ */
 export async function underLoad(
   kafka: KafkaCluster,
   { topic, options = {}, load: loadOptions, proxy }: ScenarioOptions,
@@ -51,28 +66,94 @@ export async function underLoad(
     FLUSH_INTERVAL_MS: 50,
     ...options,
   });
+  const footprint = new Footprint(server);
   const oracle = new Oracle();
   await using load = await Load.start(server.url, oracle, { perSecond: 4_000, ...loadOptions });
-  await during(scenario(server, load, oracle));
+  let noted = 0;
+  const noteHit = (): void => void noted++;
+  await during(scenario(server, load, oracle, noteHit));
+  await load.pause();
+  await proxy?.heal();
+  await server.delivered();
+  await freshClickArrives(server, load);
   await load.stop();
   expect(load.interrupted).toBe(0);
   expect(load.slowestMs).toBeLessThan(ANSWER_MS_MAX);
   expect(oracle.answered()).toBe(oracle.issued);
-  await server.delivered();
   const { delivered, ...faults } = oracle.judge(await kafka.readTopic(topic));
   expect(faults).toEqual(NO_FAULTS);
   expect(delivered).toHaveLength(oracle.answered());
   expect(await server.metric('hoplog_possibly_duplicated_total')).toBe(0);
   expect(await server.ready()).toEqual({ status: 200, reason: undefined });
+  const retries = await server.metric('hoplog_kafka_retries_total');
+  const hits = proxy?.hits ?? noted + retries;
+  process.stderr.write(
+    `${topic}: ${hits} faults hit, ${retries} batches failed; ${delivered.length} records ` +
+      `delivered once, ${footprint.growth()}\n`,
+  );
+  expect(hits).toBeGreaterThan(0);
+  await footprint.isAsBefore();
   expect(await server.stop()).toBe(0);
   expect(server.noise).toEqual([]);
 }
 
-function scenario(server: Server, load: Load, oracle: Oracle): Scenario {
+/** Whatever happened before, a click is in Kafka soon. */
+async function freshClickArrives(server: Server, load: Load): Promise<void> {
+  const acknowledged = () => server.metric('hoplog_acknowledged_total');
+  const before = await acknowledged();
+  const crowd = loadavg()[0]! / availableParallelism();
+  const patience = crowd > OVERLOAD ? Math.min(crowd, PATIENCE_MAX) : 1;
+  if (patience > 1) {
+    process.stderr.write(
+      `load average ${crowd.toFixed(1)} a core: waits ${patience.toFixed(1)} times as long\n`,
+    );
+  }
+  await load.one();
+  await waitFor(async () => (await acknowledged()) > before, {
+    timeoutMs: FRESH_CLICK_MAX_MS * patience,
+    what: 'a fresh click to reach Kafka',
+  });
+}
+
+/** Descriptors and memory of the server, against those at its start. */
+class Footprint {
+  readonly #pid: number;
+  readonly #files: number;
+  readonly #memoryMiB: number;
+
+  constructor({ pid }: Server) {
+    this.#pid = pid;
+    this.#files = openFiles(pid) ?? 0;
+    this.#memoryMiB = anonymousMiB(pid) ?? 0;
+  }
+
+  growth(): string {
+    return `files ${this.#files} + ${this.#grownFiles}, MiB ${this.#memoryMiB.toFixed()} + ${this.#grownMiB.toFixed()}`;
+  }
+
+  async isAsBefore(): Promise<void> {
+    await waitFor(() => this.#grownFiles <= FILES_GROWTH_MAX, {
+      timeoutMs: REACTION_MAX_MS,
+      what: `the descriptors to be closed that a fault left open (${this.growth()})`,
+    });
+    expect(this.#grownMiB).toBeLessThan(MEMORY_GROWTH_MAX_MIB);
+  }
+
+  get #grownFiles(): number {
+    return (openFiles(this.#pid) ?? this.#files) - this.#files;
+  }
+
+  get #grownMiB(): number {
+    return (anonymousMiB(this.#pid) ?? this.#memoryMiB) - this.#memoryMiB;
+  }
+}
+
+function scenario(server: Server, load: Load, oracle: Oracle, noteHit: () => void): Scenario {
   return {
     server,
     load,
     oracle,
+    noteHit,
     goesOn: async (requests = 500) => {
       const before = oracle.answered();
       await waitFor(() => oracle.answered() >= before + requests, {
@@ -96,6 +177,7 @@ function scenario(server: Server, load: Load, oracle: Oracle): Scenario {
         },
         { timeoutMs: REACTION_MAX_MS, what: `/ready to answer ${status}` },
       );
+      if (status === 503) noteHit();
       return answer.reason ?? '';
     },
   };
