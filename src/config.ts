@@ -164,17 +164,28 @@ export type Config = {
   readonly [Name in OptionName]: z.output<(typeof OPTIONS)[Name]['schema']>;
 };
 
+/** Each command and the flags that only it knows. */
 export const COMMANDS = {
-  serve: 'redirect and record (the default)',
-  tail: 'print the records of the topic, or of the journal in local mode, one JSON a line; --follow',
-  help: 'print this',
+  serve: { meaning: 'redirect and record (the default)', flags: [] },
+  tail: {
+    meaning:
+      'print the records of the topic, or of the journal in local mode, one JSON a line; --follow',
+    flags: ['follow'],
+  },
+  verify: {
+    meaning: 'read the topic and print what is missing, duplicate or late in it; --json',
+    flags: ['json'],
+  },
+  help: { meaning: 'print this', flags: [] },
 } as const;
 
 export type Command = keyof typeof COMMANDS;
+export type CommandFlag = (typeof COMMANDS)[Command]['flags'][number];
 
 export interface CommandLine {
   readonly command: Command;
-  readonly follow: boolean;
+  /** Those that were given. */
+  readonly flags: ReadonlySet<CommandFlag>;
   readonly config: Config;
 }
 
@@ -193,16 +204,10 @@ export function readCommandLine(
       `there is no command "${asked}": use ${Object.keys(COMMANDS).join(', ')}`,
     );
   }
-  if (values['follow'] === true && command !== 'tail') {
-    throw new ConfigError('--follow belongs to the command tail');
-  }
+  const flags = flagsFor(command as Command, values);
   const config: Record<string, unknown> = {};
   for (const name of optionNames()) config[name] = readOption(name, values, environment);
-  return {
-    command: command as Command,
-    follow: values['follow'] === true,
-    config: config as Config,
-  };
+  return { command: command as Command, flags, config: config as Config };
 }
 
 /** The option and command tables as Markdown: what `help` prints and the README holds. */
@@ -211,7 +216,9 @@ export function configReference(): string {
     const { fallback, meaning } = OPTIONS[name];
     return `| ${name} | ${fallback === '' ? 'none' : fallback} | ${meaning} |`;
   });
-  const commands = Object.entries(COMMANDS).map(([name, meaning]) => `| ${name} | ${meaning} |`);
+  const commands = Object.entries(COMMANDS).map(
+    ([name, { meaning }]) => `| ${name} | ${meaning} |`,
+  );
   return [
     '| command | |',
     '| --- | --- |',
@@ -231,12 +238,34 @@ export function flagOf(name: string): string {
   return name.toLowerCase().replaceAll('_', '-');
 }
 
+function commandsWith(flag: CommandFlag): string[] {
+  const commands = Object.entries<{ readonly flags: readonly CommandFlag[] }>(COMMANDS);
+  return commands.filter(([, { flags }]) => flags.includes(flag)).map(([name]) => name);
+}
+
+const COMMAND_FLAGS = Object.values(COMMANDS).flatMap(({ flags }): readonly CommandFlag[] => flags);
+
+/** @throws {ConfigError} for a flag of another command */
+function flagsFor(command: Command, values: FlagValues): ReadonlySet<CommandFlag> {
+  const given = new Set(COMMAND_FLAGS.filter((flag) => values[flag] === true));
+  for (const flag of given) {
+    const commands = commandsWith(flag);
+    if (!commands.includes(command)) {
+      throw new ConfigError(`--${flag} belongs to the command ${commands.join(' or ')}`);
+    }
+  }
+  return given;
+}
+
+type FlagValues = Readonly<Record<string, unknown>>;
+
 function parseFlags(args: readonly string[]) {
-  const flags = optionNames().map((name) => [flagOf(name), { type: 'string' }] as const);
+  const options = optionNames().map((name) => [flagOf(name), { type: 'string' }] as const);
+  const flags = COMMAND_FLAGS.map((flag) => [flag, { type: 'boolean' }] as const);
   try {
     return parseArgs({
       args: [...args],
-      options: { ...Object.fromEntries(flags), follow: { type: 'boolean' } },
+      options: Object.fromEntries([...options, ...flags]),
       allowPositionals: true,
       strict: true,
     });
@@ -246,11 +275,7 @@ function parseFlags(args: readonly string[]) {
   }
 }
 
-function readOption(
-  name: OptionName,
-  flags: Record<string, string | boolean | undefined>,
-  environment: Environment,
-): unknown {
+function readOption(name: OptionName, flags: FlagValues, environment: Environment): unknown {
   const { text: value, source } = findText(name, flags, environment);
   const result = OPTIONS[name].schema.safeParse(value);
   if (result.success) return result.data;
@@ -266,7 +291,7 @@ function oneLine(value: string): string {
 
 function findText(
   name: OptionName,
-  flags: Record<string, string | boolean | undefined>,
+  flags: FlagValues,
   environment: Environment,
 ): { text: string; source: string } {
   const flag = flags[flagOf(name)];

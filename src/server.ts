@@ -17,18 +17,21 @@ import { Batcher } from './record/batcher.ts';
 import { encoderFor } from './record/encode.ts';
 import { loadRecordKind, RecordKindUnusable } from './record/load-record-kind.ts';
 import { tail } from './tools/tail.ts';
+import { verify } from './tools/verify.ts';
 import packageJson from '../package.json';
 
 /** Asked for something that cannot be done as asked; the message says what to change. */
 const EXIT_UNUSABLE = 2;
 
 async function main(): Promise<void> {
-  const { command, follow, config } = readCommandLine(process.argv.slice(2));
+  const { command, flags, config } = readCommandLine(process.argv.slice(2));
   switch (command) {
     case 'serve':
       return serve(config);
     case 'tail':
-      return tail(config, follow);
+      return tail(config, flags.has('follow'));
+    case 'verify':
+      process.exit(await verify(config, flags.has('json')));
     case 'help':
       process.stdout.write(`${configReference()}\n`);
   }

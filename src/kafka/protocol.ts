@@ -260,6 +260,7 @@ export function earliestOffsetRequest(
 export interface FetchAnswer {
   readonly errorCode: number;
   readonly highWatermark: bigint;
+  readonly throttleMs: number;
   /** Whole batches, the last one possibly cut off. */
   readonly records: Buffer;
 }
@@ -284,19 +285,19 @@ export function fetchRequest(
   writer.int32(1).string(topic).int32(1).int32(partition).int64(offset).int32(FETCH_BYTES_MAX);
   const decode = (payload: Buffer): FetchAnswer => {
     const reader = new WireReader(payload);
-    reader.int32();
+    const throttleMs = reader.int32();
     const [answer] = reader.array(() => {
       reader.string();
       return reader.array(() => readFetched(reader));
     });
     const [result] = answer ?? [];
     if (!result) throw new ResponseMalformed('Fetch answer without the partition');
-    return result;
+    return { ...result, throttleMs };
   };
   return { apiKey: 1, apiVersion: 4, apiName: 'Fetch', body: [writer.done()], decode };
 }
 
-function readFetched(reader: WireReader): FetchAnswer {
+function readFetched(reader: WireReader): Omit<FetchAnswer, 'throttleMs'> {
   reader.int32();
   const errorCode = reader.int16();
   const highWatermark = reader.int64();

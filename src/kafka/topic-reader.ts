@@ -1,5 +1,5 @@
-// Reads a topic from where it begins, partition by partition, without a consumer group: for `tail`,
-// and for whoever wants to check what arrived. Decodes hoplog's codecs (none, gzip, zstd).
+// Reads a topic from where it begins, partition by partition, without a consumer group: for `tail` and
+// `verify`. Decodes hoplog's codecs (none, gzip, zstd).
 
 import { gunzipSync, zstdDecompressSync } from 'node:zlib';
 import {
@@ -9,29 +9,42 @@ import {
   readBatchHeader,
   readRecords,
 } from '../record-batch.ts';
-import type { Cluster } from './cluster.ts';
+import { BrokerUnreachable, type Cluster } from './cluster.ts';
 import { verdictOf } from './errors.ts';
-import { earliestOffsetRequest, fetchRequest } from './protocol.ts';
+import {
+  earliestOffsetRequest,
+  type FetchAnswer,
+  fetchRequest,
+  type KafkaRequest,
+} from './protocol.ts';
 
 const CODEC_MASK = 7;
 const IS_CONTROL = 1 << 5;
+/** So many empty answers in a row in front of the end of a partition are not the quota any more. */
+const IN_VAIN_MAX = 100;
 
 export interface TopicRecord {
   readonly partition: number;
-  readonly offset: bigint;
+  /** Exact up to 2^53: at a million records a second, 285 years. */
+  readonly offset: number;
   readonly timestamp: number;
   readonly value: Uint8Array;
 }
 
-/** The broker refuses, or the topic holds what cannot be decoded. */
+/** No broker answers, one refuses, or the topic holds what cannot be decoded. */
 export class TopicUnreadable extends Error {
   override readonly name = 'TopicUnreadable';
 }
 
 export class TopicReader {
+  /** The first offset that each partition held when its reading began; above 0 = retention was there. */
+  readonly begins = new Map<number, number>();
+  /** Partitions that the last round left out because they had no leader. */
+  leaderless: readonly number[] = [];
   readonly #cluster: Cluster;
   readonly #topic: string;
-  readonly #offsets = new Map<number, bigint>();
+  /** Where the next round goes on, by partition. */
+  readonly #offsets = new Map<number, number>();
 
   constructor(cluster: Cluster, topic: string) {
     this.#cluster = cluster;
@@ -39,38 +52,66 @@ export class TopicReader {
   }
 
   /**
-   * One round over all partitions: the records behind the last round's, a partition after the other.
-   * Empty = nothing new at the moment. @throws {BrokerUnreachable} {TopicUnreadable}
+   * One round over all partitions: the records behind the last round's, a partition after the other, up
+   * to where it ended when the round came to it. In portions, one per answer of a broker.
+   * Empty = nothing new at the moment. @throws {TopicUnreadable}
    */
-  async *read(): AsyncGenerator<TopicRecord> {
-    const { topicErrorCode, partitions } = await this.#cluster.metadata(this.#topic);
-    refuse(topicErrorCode, `topic ${this.#topic}`);
-    for (const { partition, leader } of partitions) {
-      if (leader < 0) continue;
-      yield* this.#readPartition(partition, leader);
+  async *read(): AsyncGenerator<readonly TopicRecord[]> {
+    try {
+      const { topicErrorCode, partitions } = await this.#cluster.metadata(this.#topic);
+      refuse(topicErrorCode, `topic ${this.#topic}`);
+      const led = partitions.filter(({ leader }) => leader >= 0);
+      this.leaderless = partitions
+        .filter((one) => !led.includes(one))
+        .map(({ partition }) => partition);
+      for (const { partition, leader } of led) yield* this.#readPartition(partition, leader);
+    } catch (error) {
+      if (!(error instanceof BrokerUnreachable)) throw error;
+      throw new TopicUnreadable(
+        `topic ${this.#topic} cannot be read (${error.message}). Are the addresses in KAFKA_BROKERS right?`,
+      );
     }
   }
 
-  async *#readPartition(partition: number, leader: number): AsyncGenerator<TopicRecord> {
-    let offset = this.#offsets.get(partition) ?? (await this.#earliest(partition, leader));
-    for (;;) {
-      const answer = await this.#cluster.send(leader, fetchRequest(this.#topic, partition, offset));
-      refuse(answer.errorCode, `partition ${partition}`);
-      for (const record of decodeBatches(answer.records, partition)) {
-        if (record.offset >= offset) yield record;
-      }
+  async *#readPartition(partition: number, leader: number): AsyncGenerator<readonly TopicRecord[]> {
+    let offset = this.#offsets.get(partition) ?? (await this.#begin(partition, leader));
+    const fetch = (from: number): Promise<FetchAnswer> =>
+      this.#ask(partition, leader, fetchRequest(this.#topic, partition, BigInt(from)));
+    let answer = await fetch(offset);
+    const end = Number(answer.highWatermark);
+    for (let inVain = 0; ;) {
       const next = endOf(answer.records) ?? offset;
+      // A broker over its quota answers with nothing at first.
+      inVain = next > offset ? 0 : inVain + 1;
+      if (inVain > IN_VAIN_MAX) {
+        throw new TopicUnreadable(`partition ${partition} gives nothing from offset ${offset} on`);
+      }
+      // The broker looks for the next portion while this one is worked on.
+      const following = next < end ? fetch(next) : undefined;
+      following?.catch(() => {}); // whoever asks for records may stop asking
+      yield decodeBatches(answer.records, partition, offset);
       this.#offsets.set(partition, next);
-      if (next <= offset || next >= answer.highWatermark) return;
+      if (!following) return;
+      answer = await following;
       offset = next;
     }
   }
 
-  async #earliest(partition: number, leader: number): Promise<bigint> {
+  async #begin(partition: number, leader: number): Promise<number> {
     const request = earliestOffsetRequest(this.#topic, partition);
-    const { errorCode, offset } = await this.#cluster.send(leader, request);
-    refuse(errorCode, `partition ${partition}`);
-    return offset;
+    const begin = Number((await this.#ask(partition, leader, request)).offset);
+    this.begins.set(partition, begin);
+    return begin;
+  }
+
+  async #ask<Answer extends { readonly errorCode: number }>(
+    partition: number,
+    leader: number,
+    request: KafkaRequest<Answer>,
+  ): Promise<Answer> {
+    const answer = await this.#cluster.send(leader, request);
+    refuse(answer.errorCode, `partition ${partition}`);
+    return answer;
   }
 }
 
@@ -85,26 +126,29 @@ function* wholeBatches(bytes: Buffer): Generator<{ position: number; end: number
   }
 }
 
-function* decodeBatches(bytes: Buffer, partition: number): Generator<TopicRecord> {
+/** The records from offset `from` on: a batch may begin in front of what was asked for. */
+function decodeBatches(bytes: Buffer, partition: number, from: number): TopicRecord[] {
+  const records: TopicRecord[] = [];
   for (const { position, end } of wholeBatches(bytes)) {
     const { attributes, baseTimestamp } = readBatchHeader(bytes, position);
     if ((attributes & IS_CONTROL) !== 0) continue;
-    const baseOffset = bytes.readBigInt64BE(position);
+    const baseOffset = Number(bytes.readBigInt64BE(position));
     const body = bytes.subarray(position + BATCH_HEADER_BYTES, end);
-    const records = decompress(body, attributes & CODEC_MASK);
-    for (const { offsetDelta, timestampDelta, value } of readRecords(records, 0, records.length)) {
-      const offset = baseOffset + BigInt(offsetDelta);
-      yield { partition, offset, timestamp: baseTimestamp + timestampDelta, value };
+    const plain = decompress(body, attributes & CODEC_MASK);
+    for (const { offsetDelta, timestampDelta, value } of readRecords(plain, 0, plain.length)) {
+      const offset = baseOffset + offsetDelta;
+      if (offset < from) continue;
+      records.push({ partition, offset, timestamp: baseTimestamp + timestampDelta, value });
     }
   }
+  return records;
 }
 
 /** The offset behind the last whole batch; undefined where there is none. */
-function endOf(bytes: Buffer): bigint | undefined {
+function endOf(bytes: Buffer): number | undefined {
   const last = [...wholeBatches(bytes)].at(-1);
   if (!last) return undefined;
-  const lastOffsetDelta = bytes.readInt32BE(last.position + 23);
-  return bytes.readBigInt64BE(last.position) + BigInt(lastOffsetDelta) + 1n;
+  return Number(bytes.readBigInt64BE(last.position)) + bytes.readInt32BE(last.position + 23) + 1;
 }
 
 function decompress(records: Uint8Array, codec: number): Uint8Array {

@@ -3,8 +3,8 @@
 import type { Config } from '../config.ts';
 import { JournalReader } from '../journal/journal-reader.ts';
 import { JournalUnusable } from '../journal/journal-directory.ts';
-import { BrokerUnreachable, Cluster } from '../kafka/cluster.ts';
-import { TopicReader, TopicUnreadable } from '../kafka/topic-reader.ts';
+import { Cluster } from '../kafka/cluster.ts';
+import { TopicReader } from '../kafka/topic-reader.ts';
 import { jsonOf } from '../record/decode.ts';
 
 const POLL_MS = 250;
@@ -23,14 +23,7 @@ export async function tail(config: Config, follow: boolean): Promise<void> {
 function topicValues({ KAFKA_BROKERS, KAFKA_CLIENT_ID, KAFKA_TOPIC }: Config) {
   const reader = new TopicReader(new Cluster(KAFKA_BROKERS, KAFKA_CLIENT_ID), KAFKA_TOPIC);
   return async function* values(): AsyncGenerator<Uint8Array> {
-    try {
-      for await (const { value } of reader.read()) yield value;
-    } catch (error) {
-      if (!(error instanceof BrokerUnreachable)) throw error;
-      throw new TopicUnreadable(
-        `topic ${KAFKA_TOPIC} cannot be read (${error.message}). Are the addresses in KAFKA_BROKERS right?`,
-      );
-    }
+    for await (const records of reader.read()) yield* records.map(({ value }) => value);
   };
 }
 

@@ -41,7 +41,7 @@ describe('sources', () => {
 
 describe('commands', () => {
   test('serve is the default', () => {
-    expect(readCommandLine([], {})).toMatchObject({ command: 'serve', follow: false });
+    expect(readCommandLine([], {})).toMatchObject({ command: 'serve', flags: new Set() });
     expect(readCommandLine(['--port', '1'], {}).command).toBe('serve');
   });
 
@@ -52,10 +52,14 @@ describe('commands', () => {
     });
   }
 
-  test('--follow goes with tail only', () => {
-    expect(readCommandLine(['tail', '--follow'], {}).follow).toBe(true);
-    expect(refusal(['--follow'])).toContain('tail');
-    expect(refusal(['serve', '--follow'])).toContain('tail');
+  test.each([
+    ['--follow', 'tail'],
+    ['--json', 'verify'],
+  ])('%s goes with %s only', (flag, command) => {
+    const { flags } = readCommandLine([command, flag], {});
+    expect<string[]>([...flags]).toEqual([flag.slice(2)]);
+    expect(refusal([flag])).toContain(command);
+    expect(refusal(['serve', flag])).toContain(`${flag} belongs to the command ${command}`);
   });
 
   for (const args of [['start'], ['serve', 'now'], ['tail', 'log'], ['Serve'], ['']]) {

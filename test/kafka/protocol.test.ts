@@ -287,6 +287,7 @@ describe('Fetch v4', () => {
     expect(fetchRequest('log', 1, 0n).decode(payload)).toEqual({
       errorCode: 0,
       highWatermark: 260n,
+      throttleMs: 0,
       records: Buffer.from([0xaa, 0xbb, 0xcc]),
     });
   });

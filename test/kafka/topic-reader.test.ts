@@ -12,11 +12,11 @@ import { tempDir } from '../support/temp-dir.ts';
 
 class Reading implements AsyncDisposable {
   readonly #cluster: Cluster;
-  readonly #reader: TopicReader;
+  readonly reader: TopicReader;
 
   constructor(fake: FakeCluster, topic = 'log') {
     this.#cluster = new Cluster(fake.brokers, 'hoplog-test');
-    this.#reader = new TopicReader(this.#cluster, topic);
+    this.reader = new TopicReader(this.#cluster, topic);
   }
 
   /** The values of one round. */
@@ -25,7 +25,7 @@ class Reading implements AsyncDisposable {
   }
 
   async records(): Promise<TopicRecord[]> {
-    return await Array.fromAsync(this.#reader.read());
+    return (await Array.fromAsync(this.reader.read())).flat();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -68,8 +68,8 @@ test('partition, offset and time of each record are told', async () => {
   await using reading = new Reading(fake);
   const records = await reading.records();
   expect(records.map(({ partition, offset }) => [partition, offset])).toEqual([
-    ...[0n, 1n, 2n, 3n].map((offset): [number, bigint] => [0, offset]),
-    ...[0n, 1n, 2n, 3n].map((offset): [number, bigint] => [1, offset]),
+    ...[0, 1, 2, 3].map((offset): [number, number] => [0, offset]),
+    ...[0, 1, 2, 3].map((offset): [number, number] => [1, offset]),
   ]);
   for (const { timestamp } of records) expect(timestamp).toBeWithin(before, Date.now() + 1);
 });
@@ -119,6 +119,29 @@ test('a partition without a leader is left out of a round', async () => {
   expect(without).toHaveLength(2);
   fake.partitions[0]!.leader = 0;
   expect(sorted([...without, ...(await reading.round())])).toEqual(values);
+});
+
+test('the first offset of each partition and those without a leader are told', async () => {
+  await using fake = await FakeCluster.start({ partitions: 2 });
+  await using reading = new Reading(fake);
+  const { reader } = reading;
+  fake.partitions[1]!.leader = -1;
+  await reading.round();
+  expect([reader.leaderless, [...reader.begins]]).toEqual([[1], [[0, 0]]]);
+  fake.partitions[1]!.leader = 0;
+  await reading.round();
+  expect([reader.leaderless, reader.begins.size]).toEqual([[], 2]);
+});
+
+test('a broker that answers with nothing in front of the end is asked again, not for ever', async () => {
+  await using fake = await FakeCluster.start();
+  const values = await ship(fake, 20, 3);
+  fake.emptyFetches = 5;
+  await using reading = new Reading(fake);
+  expect(await reading.round()).toEqual(values);
+  fake.emptyFetches = Infinity;
+  await using another = new Reading(fake);
+  expect((await failureOf(another.round())).message).toContain('gives nothing from offset 0 on');
 });
 
 test('control batches of transactions are passed over', async () => {

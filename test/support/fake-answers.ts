@@ -167,7 +167,9 @@ export function listOffsetsAnswer(body: Buffer, code: number): Buffer {
   return answer.done();
 }
 
-/** v4, of one partition. As Kafka: the first batch whole, then cut wherever `bytesMax` falls. */
+/**
+ * v4, of one partition. As Kafka: the first batch whole, then cut wherever `bytesMax` falls; 0 = nothing.
+ */
 export function fetchAnswer(
   body: Buffer,
   partitions: readonly FakePartition[],
@@ -185,7 +187,7 @@ export function fetchAnswer(
   const lastOffset = (batch: Buffer): number =>
     Number(batch.readBigInt64BE(0)) + batch.readInt32BE(23);
   const wanted = log.filter((batch) => lastOffset(batch) >= from);
-  const limit = Math.max(bytesMax, wanted[0]?.length ?? 0);
+  const limit = bytesMax === 0 ? 0 : Math.max(bytesMax, wanted[0]?.length ?? 0);
   const records = Buffer.concat(wanted).subarray(0, limit);
   const head = new Writer().int32(0).array([topic], (out) => {
     out.string(topic).array([index], (item) => {

@@ -51,6 +51,8 @@ export class FakeCluster implements AsyncDisposable {
   holdAtRecords = Infinity;
   /** A Fetch answer is cut off at this. */
   fetchBytesMax = Infinity;
+  /** So many Fetch answers hold no records, as from a broker over its quota. */
+  emptyFetches = 0;
   readonly #held: (() => void)[] = [];
   readonly #nodes: FakeNode[] = [];
   #nextProducerId: number;
@@ -201,7 +203,10 @@ export class FakeCluster implements AsyncDisposable {
     metadata: ({ body }, _node, code) => metadataAnswer(body, this, this.#nodes, code),
     initProducerId: (_frame, _node, code) => producerIdAnswer(code, this.#nextProducerId++),
     listOffsets: ({ body }, _node, code) => listOffsetsAnswer(body, code),
-    fetch: ({ body }, _node, code) => fetchAnswer(body, this.partitions, this.fetchBytesMax, code),
+    fetch: ({ body }, _node, code) => {
+      const bytesMax = this.emptyFetches-- > 0 ? 0 : this.fetchBytesMax;
+      return fetchAnswer(body, this.partitions, bytesMax, code);
+    },
     describeProducers: ({ body }, node, code) => {
       const asked = readDescribeProducers(body);
       const { leader, producers } = this.partitions[asked.partition]!;
