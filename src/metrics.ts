@@ -30,7 +30,7 @@ export interface Parts {
     readonly backlogBytes: number;
     readonly oldestTimestamp: number | undefined;
   };
-  readonly producer?:
+  readonly delivery?:
     | {
         readonly counters: {
           acknowledged: number;
@@ -43,15 +43,28 @@ export interface Parts {
         };
         readonly inFlight: number;
         readonly trouble: string | undefined;
+        /** Journals that were taken over. */
+        readonly orphans: readonly JournalState[];
+        /** Of theirs, unreadable. */
+        readonly lostBytes: number;
       }
     | undefined;
 }
 
-export function metricSource({ listener, batcher, journal, producer }: Parts): MetricSource {
+interface JournalState {
+  readonly bytes: number;
+  readonly backlogBytes: number;
+  readonly oldestTimestamp: number | undefined;
+}
+
+export function metricSource({ listener, batcher, journal, delivery }: Parts): MetricSource {
   const http = listener.counters;
   const lost = batcher.counters;
   const log = journal.counters;
-  const kafka = producer?.counters;
+  const kafka = delivery?.counters;
+  const orphans = (): readonly JournalState[] => delivery?.orphans ?? [];
+  const withOrphans = (own: number, of: (orphan: JournalState) => number): number =>
+    orphans().reduce((sum, orphan) => sum + of(orphan), own);
   return {
     counters: {
       hoplog_redirects_total: ['Requests redirected and recorded', () => http.redirected],
@@ -69,7 +82,7 @@ export function metricSource({ listener, batcher, journal, producer }: Parts): M
       hoplog_journal_sync_seconds_total: ['Time spent in them', () => journal.syncs.seconds],
       hoplog_journal_unreadable_bytes_total: [
         'Bytes of batches found damaged after a crash',
-        () => log.lostBytes,
+        () => log.lostBytes + (delivery?.lostBytes ?? 0),
       ],
       hoplog_journal_recycled_segments_total: [
         'Oldest segments overwritten in local mode',
@@ -95,21 +108,29 @@ export function metricSource({ listener, batcher, journal, producer }: Parts): M
       hoplog_kafka_retries_total: ['Batches sent again', () => kafka?.retries ?? 0],
     },
     gauges: {
-      hoplog_journal_bytes: ['Journal on disk', () => journal.bytes],
-      hoplog_backlog_bytes: ['Journal that Kafka has not acknowledged', () => journal.backlogBytes],
+      hoplog_journal_bytes: [
+        'Journals on disk',
+        () => withOrphans(journal.bytes, ({ bytes }) => bytes),
+      ],
+      hoplog_backlog_bytes: [
+        'Journals that Kafka has not acknowledged',
+        () => withOrphans(journal.backlogBytes, ({ backlogBytes }) => backlogBytes),
+      ],
       hoplog_oldest_unacknowledged_seconds: [
         'Age of the oldest record Kafka has not acknowledged; 0 = none',
-        () => ageSeconds(journal.oldestTimestamp),
+        () => ageSeconds([journal, ...orphans()]),
       ],
-      hoplog_batches_in_flight: ['Batches sent and unanswered', () => producer?.inFlight ?? 0],
-      hoplog_ready: ['1 = Kafka takes records, or local mode', () => (producer?.trouble ? 0 : 1)],
+      hoplog_batches_in_flight: ['Batches sent and unanswered', () => delivery?.inFlight ?? 0],
+      hoplog_ready: ['1 = Kafka takes records, or local mode', () => (delivery?.trouble ? 0 : 1)],
     },
     refusals: () => kafka?.refusals ?? new Map(),
   };
 }
 
-function ageSeconds(timestamp: number | undefined): number {
-  return timestamp === undefined ? 0 : Math.max(0, Date.now() - timestamp) / 1000;
+function ageSeconds(journals: readonly Pick<JournalState, 'oldestTimestamp'>[]): number {
+  const now = Date.now();
+  const ages = journals.map(({ oldestTimestamp }) => now - (oldestTimestamp ?? now));
+  return Math.max(0, ...ages) / 1000;
 }
 
 const ACK_SECONDS_BUCKETS = [0.01, 0.05, 0.1, 0.25, 0.5, 1, 1.5, 2, 5, 10, 30, 60, 300, 3600];

@@ -18,7 +18,12 @@ const VOLATILE_TYPES = [0x01021994, 0x858458f6];
 
 /** The journal cannot be used as asked: the message says why and what to do. */
 export class JournalUnusable extends Error {
-  override readonly name = 'JournalUnusable';
+  override readonly name: string = 'JournalUnusable';
+}
+
+/** Another process has it open. */
+export class JournalLocked extends JournalUnusable {
+  override readonly name = 'JournalLocked';
 }
 
 /**
@@ -76,8 +81,11 @@ function makeWritable(directory: string): void {
 /**
  * SQLite's exclusive lock is a POSIX lock: the kernel drops it with the process, however that
  * ended, and it holds between containers that share a volume. Bun offers no flock of its own.
+ * The file stays: were it removed, two processes could hold "the" lock on two files of one name.
+ *
+ * @throws {JournalUnusable}
  */
-function lockDirectory(directory: string): Database {
+export function lockDirectory(directory: string): Database {
   const path = join(directory, 'lock');
   let lock: Database | undefined;
   try {
@@ -88,7 +96,7 @@ function lockDirectory(directory: string): Database {
     lock?.close();
     if (!isBusy(error)) throw unusable(`cannot lock ${path} of JOURNAL_DIR=${directory}`, error);
     const owner = readOwner(directory);
-    throw new JournalUnusable(
+    throw new JournalLocked(
       `the journal ${directory} is in use by another hoplog${owner}. ` +
         'Stop that one first, or give this one its own JOURNAL_DIR',
     );

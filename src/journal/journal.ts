@@ -1,5 +1,5 @@
-// The only meeting point of the two halves: `append` on the request side never waits and never
-// throws, `take` / `place` / `acknowledge` on the Kafka side know no HTTP.
+// The only meeting point of the two halves: `append` here, on the request side, never waits and never
+// throws; `take` / `place` / `acknowledge` on the Kafka side (backlog.ts) know no HTTP.
 //
 // A chain of segments: the oldest is being sent, the last one (`active`) holds the open batch.
 // What is appended is in the kernel's page cache before the response bytes are, so it survives any
@@ -11,10 +11,10 @@ import {
   type RecordValue,
   valueBytes,
 } from '../record-batch.ts';
-import { Cursor, type JournalledBatch } from './cursor.ts';
-import { batchStart, type Placement, placeBatch, placementIntact } from './journalled-batch.ts';
+import { Backlog } from './backlog.ts';
+import { batchStart } from './journalled-batch.ts';
 import { OpenBatch } from './open-batch.ts';
-import { findBatch, recoverTail } from './recovery.ts';
+import { recoverTail } from './recovery.ts';
 import { FIRST_BATCH_AT, type Segment } from './segment.ts';
 import { isVolatile, JournalUnusable } from './journal-directory.ts';
 import { RESERVE_BYTES, segmentBytesFor } from './segment-size.ts';
@@ -46,7 +46,7 @@ export interface JournalCounters {
   refusedSegments: number;
 }
 
-export class Journal {
+export class Journal extends Backlog {
   readonly counters: JournalCounters = {
     appended: 0,
     sealed: 0,
@@ -54,17 +54,11 @@ export class Journal {
     recycledSegments: 0,
     refusedSegments: 0,
   };
-  /** Called in the tick a batch is sealed in. */
-  onSealed: () => void = () => {};
   readonly #options: JournalOptions;
   readonly #store: SegmentStore;
-  readonly #cursor = new Cursor();
-  readonly #chain: Segment[];
   #active: Segment;
   /** Its damage was counted when it was recovered. */
   #recoveredTail: Segment | undefined;
-  #reading: Segment;
-  #readPosition: number;
   readonly #open: OpenBatch;
   /** Behind this position of the active segment, room is looked after. */
   #nearEnd = 0;
@@ -75,18 +69,19 @@ export class Journal {
 
   /** @throws {JournalUnusable} */
   constructor(options: JournalOptions) {
+    super();
     this.#options = options;
     const { directory, journalBytes, batchBytes, onError } = options;
     const onRefused = (segment: Segment, error: Error): void => this.#giveUp(segment, error);
     const segmentBytes = segmentBytesFor(journalBytes, batchBytes);
     this.#store = new SegmentStore({ directory, segmentBytes, journalBytes, onError, onRefused });
-    this.#chain = this.#store.recovered.filter((segment) => this.#hasBacklog(segment));
-    for (const segment of this.#chain) segment.recoveredEnd = segment.bytes;
+    this.chain.push(...this.#store.recovered.filter((segment) => this.#hasBacklog(segment)));
+    for (const segment of this.chain) segment.recoveredEnd = segment.bytes;
     this.#active = this.#continueTail() ?? this.#firstSegment();
     this.#open = new OpenBatch(this.#active);
     this.#syncer = new Syncer({
       syncMs: options.syncMs,
-      segments: this.#chain,
+      segments: this.chain,
       sync: (segment) => this.#store.sync(segment),
       beforeSync: (segment) => {
         if (segment === this.#active && this.#open.count > 0) {
@@ -96,8 +91,7 @@ export class Journal {
       onFailure: onRefused,
     });
     this.#setNearEnd();
-    this.#reading = this.#chain[0]!;
-    this.#readPosition = this.#reading.acknowledged;
+    this.readFromOldest();
     this.#store.prepare();
   }
 
@@ -126,22 +120,16 @@ export class Journal {
     return this.#syncer;
   }
 
-  /** Bytes between what Kafka has and the newest record, spread over the chain. */
-  get backlogBytes(): number {
-    let bytes = 0;
-    for (const segment of this.#chain) {
-      const end = segment === this.#active ? this.#writtenEnd() : (segment.closed ?? segment.bytes);
-      bytes += Math.max(0, end - segment.acknowledged);
-    }
-    return bytes;
+  /** Bytes between what Kafka has and the newest record. */
+  override get backlogBytes(): number {
+    const openBytes = this.#open.count > 0 ? this.#open.end - this.#open.position : 0;
+    return super.backlogBytes + openBytes;
   }
 
   /** Receive time (ms since 1970) of the oldest record that Kafka has not acknowledged. */
-  get oldestTimestamp(): number | undefined {
-    if (this.#cursor.oldestTimestamp !== undefined) return this.#cursor.oldestTimestamp;
-    const waiting = this.#peek();
-    if (waiting !== undefined) return waiting;
-    return this.#open.count > 0 ? this.#open.baseTimestamp : undefined;
+  override get oldestTimestamp(): number | undefined {
+    const openSince = this.#open.count > 0 ? this.#open.baseTimestamp : undefined;
+    return super.oldestTimestamp ?? openSince;
   }
 
   /**
@@ -166,46 +154,6 @@ export class Journal {
     this.onSealed();
   }
 
-  /** The oldest sealed batch that nobody has taken yet. */
-  take(): JournalledBatch | undefined {
-    for (;;) {
-      const batch = this.#read();
-      if (batch) {
-        this.#cursor.take(batch);
-        return batch;
-      }
-      if (this.#reading === this.#active) return undefined;
-      const finished = this.#reading;
-      this.#reading = this.#chain[this.#chain.indexOf(finished) + 1]!;
-      this.#readPosition = this.#reading.acknowledged;
-      this.#releaseIfClear(finished);
-    }
-  }
-
-  /** Is a sealed batch left that nobody has taken? */
-  get hasUntaken(): boolean {
-    return this.#peek() !== undefined || this.#reading !== this.#active;
-  }
-
-  /** A view of the batch's bytes as Kafka wants them, but for the first 16 (record-batch.ts). */
-  bytesOf(batch: JournalledBatch): Buffer {
-    return batch.segment.buffer.subarray(batch.position, batch.end);
-  }
-
-  /** Writes partition, producer id, epoch and sequence into the batch: before its first send. */
-  place(batch: JournalledBatch, placement: Placement): void {
-    placeBatch(batch.segment.buffer, batch.position, batch.end, placement);
-    batch.placement = placement;
-    this.#syncer.touch(batch.segment);
-  }
-
-  /** Kafka has it (or it was given up by a counted rule): its room may be used again. */
-  acknowledge(batch: JournalledBatch): void {
-    this.#cursor.acknowledge(batch);
-    this.#syncer.touch(batch.segment);
-    this.#releaseIfClear(batch.segment);
-  }
-
   /** Seals, and puts all that was written on the disk. */
   async close(): Promise<void> {
     this.seal();
@@ -223,7 +171,7 @@ export class Journal {
 
   /** The segment the last process was writing to, ready to go on behind its last batch. */
   #continueTail(): Segment | undefined {
-    const tail = this.#chain.at(-1);
+    const tail = this.chain.at(-1);
     if (!tail || tail.closed !== undefined) return undefined;
     const { end, lostBytes } = recoverTail(tail);
     this.counters.lostBytes += lostBytes;
@@ -243,7 +191,7 @@ export class Journal {
           'Free some disk space, or raise JOURNAL_BYTES',
       );
     }
-    this.#chain.push(segment);
+    this.chain.push(segment);
     this.#nextPosition = FIRST_BATCH_AT;
     return segment;
   }
@@ -294,80 +242,44 @@ export class Journal {
     }
     const previous = this.#active;
     previous.closed = this.#nextPosition;
-    this.#chain.push(next);
+    this.chain.push(next);
     this.#active = next;
     this.#nextPosition = FIRST_BATCH_AT;
     this.#setNearEnd();
     this.#full = false;
-    this.#releaseIfClear(previous);
+    this.releaseIfClear(previous);
     return true;
   }
 
   #recycleOldest(): Segment | undefined {
     if (!this.#options.recycleOldest) return undefined;
-    const oldest = this.#chain[0];
+    const oldest = this.chain[0];
     if (!oldest || oldest === this.#active) return undefined;
-    this.#chain.shift();
-    this.#cursor.forget(oldest);
-    this.#reading = this.#chain[0]!;
-    this.#readPosition = this.#reading.acknowledged;
+    this.forgetOldest();
     this.counters.recycledSegments++;
     return this.#store.reuse(oldest);
   }
 
-  #read(): JournalledBatch | undefined {
-    const segment = this.#reading;
-    const to = segment === this.#active ? this.#sealedEnd() : (segment.closed ?? segment.bytes);
-    if (this.#readPosition >= to) return undefined;
-    const from = this.#readPosition;
-    const found = findBatch(segment, from, to);
-    this.#readPosition = found ? batchStart(found.header.end) : to;
-    if (!found) {
-      if (segment.closed !== undefined) this.#noteLost(segment, to - from);
-      return undefined;
-    }
-    this.#noteLost(segment, found.lostBytes);
-    const { position, header } = found;
-    const recovered = position < segment.recoveredEnd;
-    const torn = recovered && header.placement && !placementIntact(segment.buffer, position);
-    return { ...header, placement: torn ? undefined : header.placement, segment, position };
+  protected override get growing(): Segment {
+    return this.#active;
   }
 
-  #noteLost(segment: Segment, bytes: number): void {
-    if (segment !== this.#recoveredTail) this.counters.lostBytes += bytes;
-  }
-
-  #writtenEnd(): number {
-    return this.#open.count > 0 ? this.#open.end : this.#nextPosition;
-  }
-
-  #sealedEnd(): number {
+  protected override endOf(segment: Segment): number {
+    if (segment !== this.#active) return super.endOf(segment);
     return this.#open.count > 0 ? this.#open.position : this.#nextPosition;
   }
 
-  /** Timestamp of the oldest sealed batch that nobody has taken. */
-  #peek(): number | undefined {
-    const { length } = this.#chain;
-    for (let index = this.#chain.indexOf(this.#reading); index < length; index++) {
-      const segment = this.#chain[index]!;
-      const from = segment === this.#reading ? this.#readPosition : segment.acknowledged;
-      const to = segment === this.#active ? this.#sealedEnd() : (segment.closed ?? segment.bytes);
-      if (from < Math.min(to, segment.bytes - BATCH_HEADER_BYTES)) {
-        return Number(segment.buffer.readBigInt64BE(from + 27));
-      }
-    }
-    return undefined;
+  protected override touch(segment: Segment): void {
+    this.#syncer.touch(segment);
   }
 
-  #releaseIfClear(segment: Segment): void {
-    const passed = segment.generation < this.#reading.generation;
-    const index = passed && this.#cursor.isClear(segment) ? this.#chain.indexOf(segment) : -1;
-    if (index < 0) return;
-    this.#chain.splice(index, 1);
-    this.#cursor.forget(segment);
-    if (segment.closed !== undefined) segment.acknowledged = segment.closed;
+  protected override release(segment: Segment): void {
     this.#store.release(segment);
     this.#full = false;
+  }
+
+  protected override noteLost(segment: Segment, bytes: number): void {
+    if (segment !== this.#recoveredTail) this.counters.lostBytes += bytes;
   }
 
   /**

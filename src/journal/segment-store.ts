@@ -1,30 +1,17 @@
-// The files of one journal directory: who may use them, how many there are, which is next. Knows
-// nothing of batches.
+// The files of a journal that is appended to: how many there are, which is next. Knows nothing of
+// batches.
 //
 //   created (zeros) ─▶ spare ─▶ in use ─▶ released ─ fdatasync ─▶ begun anew ─▶ spare …
 //
 // Released files are synced before they begin anew: what Kafka has must be on the disk before the
 // proof of it is overwritten (the other order is a crash loop, vectordotdev/vector#25570).
 
-import type { Database } from 'bun:sqlite';
-import {
-  closeSync,
-  fdatasync,
-  fdatasyncSync,
-  openSync,
-  readdirSync,
-  renameSync,
-  statSync,
-  unlinkSync,
-  writeSync,
-} from 'node:fs';
+import { closeSync, openSync, renameSync, writeSync } from 'node:fs';
 import { open, rename } from 'node:fs/promises';
-import { join } from 'node:path';
-import { promisify } from 'node:util';
-import { claimDirectory, JournalUnusable, requireRoom, unusable } from './journal-directory.ts';
-import { foreignVersion, Segment } from './segment.ts';
+import { claimDirectory, requireRoom } from './journal-directory.ts';
+import type { Segment } from './segment.ts';
+import { remove, SegmentFiles } from './segment-files.ts';
 
-const SEGMENT_NAME = /^(\d{8})\.segment$/;
 /** Creating a file on a full disk fails slowly; once a second is often enough. */
 const GROW_RETRY_MS = 1000;
 /**
@@ -34,12 +21,9 @@ const GROW_RETRY_MS = 1000;
  * million starts of a journal of 64 segments.
  */
 const GENERATION_LEAP = 1024;
-/** `blocks` of stat(2) are these, whatever the file system uses. */
-const STAT_BLOCK_BYTES = 512;
 /** No file system makes a smaller hole than the page that is mapped. */
 const HOLE_BYTES = 4096;
 const ZEROS = new Uint8Array(1 << 20);
-const datasync = promisify(fdatasync);
 
 export interface StoreOptions {
   readonly directory: string;
@@ -54,13 +38,12 @@ export class SegmentStore {
   /** Segments that held batches when the directory was opened, oldest first. */
   readonly recovered: Segment[] = [];
   readonly #options: StoreOptions;
-  readonly #lock: Database;
-  readonly #descriptors = new Map<Segment, number>();
+  readonly #files: SegmentFiles;
   readonly #spares: Segment[] = [];
   readonly #released: Segment[] = [];
-  #fileNumber = 0;
-  #generation = 0;
-  #bytes = 0;
+  #generation: number;
+  /** Of the file that is being filled. */
+  #growingBytes = 0;
   #preparing: Promise<void> | undefined;
   #closed = false;
   /** After the disk refused a file: the next try, on performance.now()'s clock. */
@@ -70,19 +53,22 @@ export class SegmentStore {
   constructor(options: StoreOptions) {
     this.#options = options;
     const { directory, journalBytes } = options;
-    this.#lock = claimDirectory(directory);
+    this.#files = new SegmentFiles(directory, claimDirectory(directory), options.onError);
+    const { found } = this.#files;
+    const lastGeneration = found.reduce((last, { generation }) => Math.max(last, generation), 0);
+    this.#generation = lastGeneration + GENERATION_LEAP + found.length;
     try {
-      this.#openFiles();
-      requireRoom(directory, journalBytes - this.#bytes, journalBytes);
+      this.#sort();
+      requireRoom(directory, journalBytes - this.bytes, journalBytes);
     } catch (error) {
-      this.#lock.close();
+      this.#files.close();
       throw error;
     }
   }
 
   /** Bytes on disk, spares included. */
   get bytes(): number {
-    return this.#bytes;
+    return this.#files.bytes + this.#growingBytes;
   }
 
   /**
@@ -113,7 +99,7 @@ export class SegmentStore {
   /** Local mode: a segment whose batches nobody waits for begins anew at once. */
   reuse(segment: Segment): Segment | undefined {
     if (this.#isReusable(segment)) return this.#begin(segment);
-    this.#delete(segment);
+    this.#files.delete(segment);
     return this.next();
   }
 
@@ -128,22 +114,19 @@ export class SegmentStore {
       });
   }
 
-  async sync(segment: Segment): Promise<void> {
-    const descriptor = this.#descriptors.get(segment);
-    if (descriptor !== undefined) await datasync(descriptor);
+  sync(segment: Segment): Promise<void> {
+    return this.#files.sync(segment);
   }
 
   async close(): Promise<void> {
     this.#closed = true;
     await this.#preparing;
-    for (const descriptor of this.#descriptors.values()) closeSync(descriptor);
-    this.#descriptors.clear();
-    this.#lock.close();
+    this.#files.close();
   }
 
   #mayGrow(): boolean {
     if (performance.now() < this.#growAgainAt) return false;
-    return this.#bytes + this.#options.segmentBytes <= this.#options.journalBytes;
+    return this.bytes + this.#options.segmentBytes <= this.#options.journalBytes;
   }
 
   async #prepareSpares(): Promise<void> {
@@ -159,17 +142,18 @@ export class SegmentStore {
   }
 
   async #grow(): Promise<void> {
-    const path = this.#nextPath();
-    this.#bytes += this.#options.segmentBytes;
+    const path = this.#files.newPath();
+    this.#growingBytes = this.#options.segmentBytes;
     try {
       await fillWithZeros(`${path}.new`, this.#options.segmentBytes);
       await rename(`${path}.new`, path);
-      this.#spares.push(this.#map(path));
+      this.#spares.push(this.#begin(this.#files.add(path)));
     } catch (error) {
-      this.#bytes -= this.#options.segmentBytes;
       this.#growAgainAt = performance.now() + GROW_RETRY_MS;
       remove(`${path}.new`);
       throw error;
+    } finally {
+      this.#growingBytes = 0;
     }
   }
 
@@ -177,8 +161,7 @@ export class SegmentStore {
   #reuseNow(): Segment | undefined {
     for (let segment = this.#nextReleased(); segment; segment = this.#nextReleased()) {
       try {
-        const descriptor = this.#descriptors.get(segment);
-        if (descriptor !== undefined) fdatasyncSync(descriptor);
+        this.#files.syncNow(segment);
         return this.#beginReleased(segment);
       } catch (error) {
         this.#options.onRefused(segment, error as Error);
@@ -189,7 +172,7 @@ export class SegmentStore {
 
   #createNow(): Segment | undefined {
     if (!this.#mayGrow()) return undefined;
-    const path = this.#nextPath();
+    const path = this.#files.newPath();
     try {
       const descriptor = openSync(`${path}.new`, 'w');
       for (let at = 0; at < this.#options.segmentBytes; at += ZEROS.length) {
@@ -203,8 +186,7 @@ export class SegmentStore {
       this.#options.onError('create a journal segment', error as Error);
       return undefined;
     }
-    this.#bytes += this.#options.segmentBytes;
-    return this.#map(path);
+    return this.#begin(this.#files.add(path));
   }
 
   /** The next released segment that may live again; those that may not are deleted on the way. */
@@ -212,7 +194,7 @@ export class SegmentStore {
     for (let segment = this.#released[0]; segment; segment = this.#released[0]) {
       if (this.#isReusable(segment)) return segment;
       this.#released.shift();
-      this.#delete(segment);
+      this.#files.delete(segment);
     }
     return undefined;
   }
@@ -231,53 +213,13 @@ export class SegmentStore {
     return segment;
   }
 
-  #nextPath(): string {
-    this.#fileNumber++;
-    const name = `${String(this.#fileNumber).padStart(8, '0')}.segment`;
-    return join(this.#options.directory, name);
-  }
-
-  #map(path: string): Segment {
-    const segment = new Segment(path, Bun.mmap(path, { shared: true }));
-    this.#descriptors.set(segment, openSync(path, 'r+'));
-    if (segment.generation === 0) this.#begin(segment);
-    return segment;
-  }
-
-  #delete(segment: Segment): void {
-    const descriptor = this.#descriptors.get(segment);
-    if (descriptor !== undefined) closeSync(descriptor);
-    this.#descriptors.delete(segment);
-    const failure = remove(segment.path);
-    if (failure) this.#options.onError(`remove ${segment.path}`, failure);
-    else this.#bytes -= segment.bytes;
-  }
-
-  #openFiles(): void {
-    const { directory } = this.#options;
-    const unused: Segment[] = [];
-    for (const name of readdirSync(directory).toSorted()) {
-      if (name.endsWith('.segment.new')) remove(join(directory, name));
-      const number = SEGMENT_NAME.exec(name)?.[1];
-      if (number === undefined) continue;
-      this.#fileNumber = Math.max(this.#fileNumber, Number(number));
-      const segment = this.#openFile(join(directory, name));
-      if (!segment) continue;
-      const { path } = segment;
-      this.#descriptors.set(
-        segment,
-        opened(path, () => openSync(path, 'r+')),
-      );
-      this.#bytes += segment.bytes;
-      this.#generation = Math.max(this.#generation, segment.generation);
-      if (segment.generation === 0 || segment.untouched) unused.push(segment);
-      else this.recovered.push(segment);
-    }
-    this.#generation += GENERATION_LEAP + unused.length + this.recovered.length;
-    // They begin anew: a power cut may have kept batches of theirs and lost the marks.
-    for (const segment of unused) {
-      if (this.#isReusable(segment)) this.#spares.push(this.#begin(segment));
-      else this.#delete(segment);
+  /** Those that hold batches, and those that begin anew. */
+  #sort(): void {
+    for (const segment of this.#files.found) {
+      if (segment.generation > 0 && !segment.untouched) this.recovered.push(segment);
+      // A power cut may have kept batches of the unused ones and lost the marks.
+      else if (this.#isReusable(segment)) this.#spares.push(this.#begin(segment));
+      else this.#files.delete(segment);
     }
     this.recovered.sort((a, b) => a.generation - b.generation);
     this.#fillTail();
@@ -288,47 +230,11 @@ export class SegmentStore {
     const tail = this.recovered.at(-1);
     if (!tail?.retired || tail.closed !== undefined) return;
     try {
-      fillHoles(tail, this.#descriptors.get(tail)!);
+      fillHoles(tail, this.#files.descriptorOf(tail));
       tail.retired = false;
     } catch (error) {
       this.#options.onError(`fill the holes of ${tail.path}`, error as Error);
     }
-  }
-
-  /** A file that is none of ours any more is put aside for a human; the journal goes on without. */
-  #openFile(path: string): Segment | undefined {
-    const segment = openSegment(path);
-    if (segment && !segment.damaged) return segment;
-    renameSync(path, `${path}.damaged`);
-    this.#options.onError(`read ${path}, now ${path}.damaged`, new Error('no valid identity'));
-    return undefined;
-  }
-}
-
-/** Maps a segment file; undefined for one that is too short to be one. */
-function openSegment(path: string): Segment | undefined {
-  const { size, blocks } = statSync(path);
-  if (size < 8192 || size % 4 !== 0) return undefined;
-  const segment = new Segment(
-    path,
-    opened(path, () => Bun.mmap(path, { shared: true })),
-  );
-  // Copied without its zeros: reading a hole is harmless, writing to it on a full disk is the end.
-  segment.retired = blocks * STAT_BLOCK_BYTES < size;
-  const version = foreignVersion(segment.words);
-  if (version === undefined) return segment;
-  throw new JournalUnusable(
-    `${path} has journal format version ${version}, which this hoplog does not know. ` +
-      'Start the version that wrote it, let it deliver, then upgrade; or name another JOURNAL_DIR',
-  );
-}
-
-/** What `open` opens. @throws {JournalUnusable} files of another user, too many files */
-function opened<Opened>(path: string, open: () => Opened): Opened {
-  try {
-    return open();
-  } catch (error) {
-    throw unusable(`cannot open ${path}`, error);
   }
 }
 
@@ -350,15 +256,5 @@ async function fillWithZeros(path: string, bytes: number): Promise<void> {
     await file.datasync();
   } finally {
     await file.close();
-  }
-}
-
-/** Removes a file that may not be there. Never throws: some callers are on the way of a request. */
-function remove(path: string): Error | undefined {
-  try {
-    unlinkSync(path);
-    return undefined;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'ENOENT' ? undefined : (error as Error);
   }
 }

@@ -3,7 +3,7 @@
 // order, and frees the journal on the acknowledgement only. Knows no HTTP and loses nothing: there
 // is no way out of here for a batch but `acknowledge`, after the broker's word or a counted rule.
 
-import type { Journal } from '../journal/journal.ts';
+import type { Backlog } from '../journal/backlog.ts';
 import { PARTITION_MAX, type Placement } from '../journal/journalled-batch.ts';
 import type { Compression, ProducerStamp } from '../record-batch.ts';
 import { BrokerUnreachable } from './cluster.ts';
@@ -36,8 +36,8 @@ export interface ProducerCounters {
   readonly refusals: Map<string, number>;
 }
 
-export class Producer {
-  readonly counters: ProducerCounters = {
+export function noCounts(): ProducerCounters {
+  return {
     acknowledged: 0,
     acknowledgedBatches: 0,
     alreadyDelivered: 0,
@@ -46,9 +46,13 @@ export class Producer {
     retries: 0,
     refusals: new Map(),
   };
+}
+
+export class Producer {
+  readonly counters: ProducerCounters;
   /** Called with the milliseconds from a batch's first record to its acknowledgement. */
   onAcknowledged: (ageMs: number) => void = () => {};
-  readonly #journal: Journal;
+  readonly #journal: Backlog;
   readonly #topic: Topic;
   readonly #options: ProducerOptions;
   readonly #remedy: Remedy;
@@ -63,9 +67,16 @@ export class Producer {
   #reportedAt = 0;
   #stopped = false;
   #warnedOfSize = false;
-  #onIdle: (() => void) | undefined;
+  #idle: PromiseWithResolvers<void> | undefined;
 
-  constructor(journal: Journal, topic: Topic, options: ProducerOptions) {
+  /** `counters`: to count into, where several producers count together. */
+  constructor(
+    journal: Backlog,
+    topic: Topic,
+    options: ProducerOptions,
+    counters: ProducerCounters = noCounts(),
+  ) {
+    this.counters = counters;
     this.#journal = journal;
     this.#topic = topic;
     this.#options = options;
@@ -102,21 +113,27 @@ export class Producer {
     }
   }
 
+  /** Resolves once Kafka has all that was sealed. */
+  whenIdle(): Promise<void> {
+    this.#idle ??= Promise.withResolvers<void>();
+    const { promise } = this.#idle;
+    this.#checkIdle();
+    return promise;
+  }
+
   /** Waits until Kafka has all that was sealed; false when `deadlineMs` (from now) came first. */
   async drain(deadlineMs: number): Promise<boolean> {
-    const { promise, resolve } = Promise.withResolvers<boolean>();
+    const { promise: late, resolve } = Promise.withResolvers<boolean>();
     const timer = setTimeout(() => resolve(false), deadlineMs);
-    this.#onIdle = () => resolve(true);
-    this.#checkIdle();
-    const drained = await promise;
+    const drained = await Promise.race([this.whenIdle().then(() => true), late]);
     clearTimeout(timer);
     return drained;
   }
 
-  async stop(): Promise<void> {
+  /** Sends nothing more. The connections are the topic's, and stay. */
+  stop(): void {
     this.#stopped = true;
     clearTimeout(this.#refreshTimer);
-    await this.#topic.close();
   }
 
   /** Hands out sealed batches while partitions have room, then sends what may go. */
@@ -355,9 +372,10 @@ export class Producer {
   }
 
   #checkIdle(): void {
-    if (!this.#onIdle || this.#journal.hasUntaken) return;
+    if (!this.#idle || this.#journal.hasUntaken) return;
     if (this.#queues.some((queue) => queue.load > 0)) return;
-    this.#onIdle();
+    this.#idle.resolve();
+    this.#idle = undefined;
   }
 }
 

@@ -9,7 +9,7 @@ import {
   recutBatch,
   writeStamp,
 } from '../record-batch.ts';
-import type { Journal } from '../journal/journal.ts';
+import type { Backlog } from '../journal/backlog.ts';
 import { RECOVERED } from './errors.ts';
 import type { PartitionQueue, Shipment } from './partition-queue.ts';
 import type { ProducerState } from './protocol.ts';
@@ -33,13 +33,13 @@ export interface RemedyCounters {
 }
 
 export class Remedy {
-  readonly #journal: Journal;
+  readonly #journal: Backlog;
   readonly #inquiries: Inquiries;
   readonly #counters: RemedyCounters;
   readonly #finish: (shipment: Shipment) => void;
 
   constructor(
-    journal: Journal,
+    journal: Backlog,
     inquiries: Inquiries,
     counters: RemedyCounters,
     finish: (shipment: Shipment) => void,

@@ -1,8 +1,10 @@
-// `tail`: records as one JSON a line, from the topic, or in local mode from the journal.
+// `tail`: records as one JSON a line, from the topic, or in local mode from all journals under
+// JOURNAL_DIR: each in its own order, one after the other.
 
 import type { Config } from '../config.ts';
 import { JournalReader } from '../journal/journal-reader.ts';
 import { JournalUnusable } from '../journal/journal-directory.ts';
+import { journalDirectories } from '../journal/journal-layout.ts';
 import { Cluster } from '../kafka/cluster.ts';
 import { TopicReader } from '../kafka/topic-reader.ts';
 import { jsonOf } from '../record/decode.ts';
@@ -28,10 +30,14 @@ function topicValues({ KAFKA_BROKERS, KAFKA_CLIENT_ID, KAFKA_TOPIC }: Config) {
 }
 
 function journalValues({ JOURNAL_DIR }: Config) {
-  const reader = new JournalReader(JOURNAL_DIR);
+  const readers = new Map<string, JournalReader>();
   return function* values(): Generator<Uint8Array> {
     try {
-      yield* reader.read();
+      for (const directory of journalDirectories(JOURNAL_DIR)) {
+        const reader = readers.get(directory) ?? new JournalReader(directory);
+        readers.set(directory, reader);
+        yield* reader.read();
+      }
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException;
       throw new JournalUnusable(

@@ -24,7 +24,7 @@ function parts() {
       backlogBytes: 308,
       oldestTimestamp: undefined as number | undefined,
     },
-    producer: {
+    delivery: {
       counters: {
         acknowledged: 401,
         acknowledgedBatches: 402,
@@ -36,6 +36,10 @@ function parts() {
       },
       inFlight: 407,
       trouble: undefined as string | undefined,
+      orphans: [
+        { bytes: 1000, backlogBytes: 2000, oldestTimestamp: undefined as number | undefined },
+      ],
+      lostBytes: 4000,
     },
   } satisfies Parts;
 }
@@ -51,7 +55,7 @@ function valueOf(metrics: ReadonlyMap<string, Metric>, series: string): number |
 describe('exposition', () => {
   test('every line is one that Prometheus reads; counters end in _total', async () => {
     const of = parts();
-    of.producer.counters.refusals.set('NOT_LEADER_OR_FOLLOWER', 7);
+    of.delivery.counters.refusals.set('NOT_LEADER_OR_FOLLOWER', 7);
     const metrics = await expose(of);
     expect(metrics.size).toBeGreaterThan(20);
     for (const name of metrics.keys()) expect(name).toStartWith('hoplog_');
@@ -73,7 +77,7 @@ describe('exposition', () => {
       hoplog_sealed_batches_total: 302,
       hoplog_journal_syncs_total: 303,
       hoplog_journal_sync_seconds_total: 304.5,
-      hoplog_journal_unreadable_bytes_total: 305,
+      hoplog_journal_unreadable_bytes_total: 305 + 4000,
       hoplog_journal_recycled_segments_total: 306,
       hoplog_journal_refused_segments_total: 307,
       hoplog_acknowledged_total: 401,
@@ -81,8 +85,8 @@ describe('exposition', () => {
       hoplog_already_delivered_total: 403,
       hoplog_possibly_duplicated_total: 404,
       hoplog_kafka_retries_total: 406,
-      hoplog_journal_bytes: 307,
-      hoplog_backlog_bytes: 308,
+      hoplog_journal_bytes: 307 + 1000,
+      hoplog_backlog_bytes: 308 + 2000,
       hoplog_oldest_unacknowledged_seconds: 0,
       hoplog_batches_in_flight: 407,
       hoplog_ready: 1,
@@ -97,7 +101,7 @@ describe('exposition', () => {
     of.journal.backlogBytes = 5;
     const again = readExposition(await metrics.exposition());
     expect(valueOf(again, 'hoplog_redirects_total')).toBe(102);
-    expect(valueOf(again, 'hoplog_backlog_bytes')).toBe(5);
+    expect(valueOf(again, 'hoplog_backlog_bytes')).toBe(5 + 2000);
   });
 
   test('questions at the same time get whole answers', async () => {
@@ -118,7 +122,7 @@ describe('exposition', () => {
 
 describe('Kafka', () => {
   test('in local mode everything of it is 0, and ready is 1', async () => {
-    const { producer: _, ...local } = parts();
+    const { delivery: _, ...local } = parts();
     const metrics = await expose(local);
     expect(valueOf(metrics, 'hoplog_acknowledged_total')).toBe(0);
     expect(valueOf(metrics, 'hoplog_oversize_total')).toBe(202);
@@ -128,14 +132,14 @@ describe('Kafka', () => {
 
   test('trouble is ready = 0', async () => {
     const of = parts();
-    of.producer.trouble = 'NOT_ENOUGH_REPLICAS';
+    of.delivery.trouble = 'NOT_ENOUGH_REPLICAS';
     expect(valueOf(await expose(of), 'hoplog_ready')).toBe(0);
   });
 
   test('refusals are counted by Kafka’s name, whatever characters a message has', async () => {
     const of = parts();
-    of.producer.counters.refusals.set('NOT_LEADER_OR_FOLLOWER', 3);
-    of.producer.counters.refusals.set('a "quoted" \\ two\nlined reason', 4);
+    of.delivery.counters.refusals.set('NOT_LEADER_OR_FOLLOWER', 3);
+    of.delivery.counters.refusals.set('a "quoted" \\ two\nlined reason', 4);
     const { samples } = (await expose(of)).get('hoplog_kafka_refusals_total')!;
     expect(new Set(samples.values())).toEqual(new Set([3, 4]));
     expect(samples.get('hoplog_kafka_refusals_total{error="NOT_LEADER_OR_FOLLOWER"}')).toBe(3);
@@ -148,6 +152,8 @@ describe('Kafka', () => {
     expect(valueOf(await expose(of), series)).toBeWithin(5, 10);
     of.journal.oldestTimestamp = Date.now() + 60_000; // the clock was put back
     expect(valueOf(await expose(of), series)).toBe(0);
+    of.delivery.orphans[0]!.oldestTimestamp = Date.now() - 20_000;
+    expect(valueOf(await expose(of), series)).toBeWithin(20, 25);
   });
 });
 

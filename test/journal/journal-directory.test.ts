@@ -70,7 +70,7 @@ test('a journal that is open here is refused to another process, and to a second
   await using open = openJournal(dir.path);
   expect(open.journal.bytes).toBeGreaterThan(0);
   await using other = await holder(dir.path);
-  expect(other.answer).toContain(`JournalUnusable: the journal ${dir.path} is in use`);
+  expect(other.answer).toContain(`JournalLocked: the journal ${dir.path} is in use`);
   expect(refusalOf(dir.path)).toContain(`(process ${process.pid})`);
 });
 

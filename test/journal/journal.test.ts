@@ -8,7 +8,6 @@ import { BATCH_HEADER_BYTES, RECORD_OVERHEAD_BYTES_MAX } from '../../src/record-
 import {
   acknowledgeAll,
   BATCH_BYTES,
-  copyAsKilled,
   openJournal,
   recordsOf,
   segmentFiles,
@@ -189,45 +188,6 @@ describe('a start after a clean end', () => {
     expect(journal.bytesOf(second!).equals(sent)).toBe(true);
     expect(third!.placement).toBeUndefined();
     expect(valuesOf(journal, third!)).toEqual(['three']);
-  });
-});
-
-describe('acknowledgements', () => {
-  test('out of order: after a kill only what lies behind the first gap comes again', async () => {
-    using dir = tempDir();
-    using other = tempDir();
-    await using open = openJournal(dir.path);
-    for (const value of ['one', 'two', 'three', 'four']) {
-      open.journal.append(value, TIME);
-      open.journal.seal();
-    }
-    const [one, , three] = takeAll(open.journal);
-    open.journal.acknowledge(three!);
-    open.journal.acknowledge(one!);
-    copyAsKilled(dir.path, other.path);
-    await using next = openJournal(other.path);
-    expect(takeValues(next.journal)).toEqual(['two', 'three', 'four']);
-  });
-
-  test('backlog, age and untaken batches follow them', async () => {
-    using dir = tempDir();
-    await using open = openJournal(dir.path);
-    const { journal } = open;
-    expect([journal.backlogBytes, journal.oldestTimestamp]).toEqual([0, undefined]);
-    journal.append('one', TIME);
-    expect(journal.oldestTimestamp).toBe(TIME);
-    journal.seal();
-    journal.append('two', TIME + 50);
-    expect(journal.oldestTimestamp).toBe(TIME);
-    const both = journal.backlogBytes;
-    const batch = journal.take()!;
-    expect([journal.oldestTimestamp, journal.backlogBytes]).toEqual([TIME, both]);
-    journal.acknowledge(batch);
-    expect(journal.oldestTimestamp).toBe(TIME + 50);
-    expect(journal.backlogBytes).toBeLessThan(both);
-    journal.seal();
-    acknowledgeAll(journal);
-    expect([journal.backlogBytes, journal.oldestTimestamp]).toEqual([0, undefined]);
   });
 });
 

@@ -239,9 +239,10 @@ test('a producer that is stopped sends nothing more and asks nothing more', asyn
   fake.script(0, ...times(1000, refused(CODE.NOT_ENOUGH_REPLICAS)));
   shipping.batch();
   await waitFor(() => sleeps.asked.length >= 3, { timeoutMs: WAIT_MS, what: 'retries' });
-  await shipping.producer.stop();
+  shipping.producer.stop();
   const { produce } = fake.requests;
   shipping.batch();
+  await shipping.topic.close();
   // A back-off that was running when it stopped ends in nothing.
   await waitFor(() => fake.connections === 0, { timeoutMs: 1000, what: 'closed connections' });
   expect(fake.requests.produce).toBe(produce);

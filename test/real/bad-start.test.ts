@@ -24,7 +24,11 @@ interface BadStart {
 const BAD_STARTS: readonly BadStart[] = [
   { what: 'an unknown option', args: ['--kafka-topics', 'x'], says: ['--kafka-topics', '"help"'] },
   { what: 'an option without its value', args: ['--port'], says: ['--port', '"help"'] },
-  { what: 'an unknown command', args: ['server'], says: ['"server"', 'use serve, tail, help'] },
+  {
+    what: 'an unknown command',
+    args: ['server'],
+    says: ['"server"', 'use serve, tail, verify, help'],
+  },
   { what: 'a second command', args: ['serve', 'tail'], says: ['"serve tail"', 'use serve'] },
   { what: '--follow without tail', args: ['--follow'], says: ['--follow', 'tail'] },
   {

@@ -3,6 +3,7 @@
 
 import { copyFileSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { Backlog } from '../../src/journal/backlog.ts';
 import type { JournalledBatch } from '../../src/journal/cursor.ts';
 import { Journal, type JournalOptions } from '../../src/journal/journal.ts';
 import { BATCH_HEADER_BYTES, readRecords } from '../../src/record-batch.ts';
@@ -42,7 +43,7 @@ export interface TakenRecord {
   readonly timestamp: number;
 }
 
-export function recordsOf(journal: Journal, batch: JournalledBatch): TakenRecord[] {
+export function recordsOf(journal: Backlog, batch: JournalledBatch): TakenRecord[] {
   const bytes = journal.bytesOf(batch);
   return [...readRecords(bytes, BATCH_HEADER_BYTES, bytes.length)].map((record) => ({
     value: Buffer.from(record.value).toString(),
@@ -50,22 +51,22 @@ export function recordsOf(journal: Journal, batch: JournalledBatch): TakenRecord
   }));
 }
 
-export function valuesOf(journal: Journal, batch: JournalledBatch): string[] {
+export function valuesOf(journal: Backlog, batch: JournalledBatch): string[] {
   return recordsOf(journal, batch).map(({ value }) => value);
 }
 
-export function takeAll(journal: Journal): JournalledBatch[] {
+export function takeAll(journal: Backlog): JournalledBatch[] {
   const batches: JournalledBatch[] = [];
   for (let batch = journal.take(); batch; batch = journal.take()) batches.push(batch);
   return batches;
 }
 
 /** Values of all batches that nobody has taken yet. */
-export function takeValues(journal: Journal): string[] {
+export function takeValues(journal: Backlog): string[] {
   return takeAll(journal).flatMap((batch) => valuesOf(journal, batch));
 }
 
-export function acknowledgeAll(journal: Journal): void {
+export function acknowledgeAll(journal: Backlog): void {
   for (let batch = journal.take(); batch; batch = journal.take()) journal.acknowledge(batch);
 }
 

@@ -93,7 +93,8 @@ export class Shipping implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#disposed) return;
     this.#disposed = true;
-    await this.producer.stop();
+    this.producer.stop();
+    await this.topic.close();
     await this.journal.close();
   }
 }

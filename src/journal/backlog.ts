@@ -1,0 +1,151 @@
+// The Kafka side of a journal: what was sealed is taken oldest first, placed, and acknowledged in any
+// order; a segment that is done with goes back to its owner. Knows nothing of how records get in: that
+// is journal.ts, or nobody (orphaned-journal.ts).
+
+import { BATCH_HEADER_BYTES } from '../record-batch.ts';
+import { Cursor, type JournalledBatch } from './cursor.ts';
+import { batchStart, type Placement, placeBatch, placementIntact } from './journalled-batch.ts';
+import { findBatch } from './recovery.ts';
+import type { Segment } from './segment.ts';
+
+export abstract class Backlog {
+  /** Called in the tick a batch is sealed in. */
+  onSealed: () => void = () => {};
+  /** Oldest first; the last one may still grow. */
+  protected readonly chain: Segment[] = [];
+  readonly #cursor = new Cursor();
+  /** Undefined = all segments are read. */
+  #reading: Segment | undefined;
+  #readPosition = 0;
+
+  /** Will be synced soon. */
+  protected abstract touch(segment: Segment): void;
+  /** All of it is Kafka's: it has left the chain. */
+  protected abstract release(segment: Segment): void;
+  /** Bytes that should have been batches and are not readable. */
+  protected abstract noteLost(segment: Segment, bytes: number): void;
+
+  /** The oldest sealed batch that nobody has taken yet. */
+  take(): JournalledBatch | undefined {
+    for (;;) {
+      const batch = this.#read();
+      if (batch) {
+        this.#cursor.take(batch);
+        return batch;
+      }
+      const finished = this.#reading;
+      if (!finished || finished === this.growing) return undefined;
+      this.#readFrom(this.chain[this.chain.indexOf(finished) + 1]);
+      this.releaseIfClear(finished);
+    }
+  }
+
+  /** Is a sealed batch left that nobody has taken? */
+  get hasUntaken(): boolean {
+    return this.#peek() !== undefined || this.#reading !== this.growing;
+  }
+
+  /** A view of the batch's bytes as Kafka wants them, but for the first 16 (record-batch.ts). */
+  bytesOf(batch: JournalledBatch): Buffer {
+    return batch.segment.buffer.subarray(batch.position, batch.end);
+  }
+
+  /** Writes partition, producer id, epoch and sequence into the batch: before its first send. */
+  place(batch: JournalledBatch, placement: Placement): void {
+    placeBatch(batch.segment.buffer, batch.position, batch.end, placement);
+    batch.placement = placement;
+    this.touch(batch.segment);
+  }
+
+  /** Kafka has it (or it was given up by a counted rule): its room may be used again. */
+  acknowledge(batch: JournalledBatch): void {
+    this.#cursor.acknowledge(batch);
+    this.touch(batch.segment);
+    this.releaseIfClear(batch.segment);
+  }
+
+  /** Bytes between what Kafka has and the newest batch, spread over the chain. */
+  get backlogBytes(): number {
+    let bytes = 0;
+    for (const segment of this.chain) {
+      bytes += Math.max(0, this.endOf(segment) - segment.acknowledged);
+    }
+    return bytes;
+  }
+
+  /** Receive time (ms since 1970) of the oldest sealed record that Kafka has not acknowledged. */
+  get oldestTimestamp(): number | undefined {
+    return this.#cursor.oldestTimestamp ?? this.#peek();
+  }
+
+  /** The segment that batches are still added to. */
+  protected get growing(): Segment | undefined {
+    return undefined;
+  }
+
+  /** Behind the segment's last sealed batch. */
+  protected endOf(segment: Segment): number {
+    return segment.closed ?? segment.bytes;
+  }
+
+  /** The chain is what was found in the directory: begin with its oldest segment. */
+  protected readFromOldest(): void {
+    this.#readFrom(this.chain[0]);
+  }
+
+  /** The oldest segment leaves the chain, whatever is in it. */
+  protected forgetOldest(): void {
+    const oldest = this.chain.shift();
+    if (oldest) this.#cursor.forget(oldest);
+    this.readFromOldest();
+  }
+
+  /** Releases it once it is read and acknowledged. */
+  protected releaseIfClear(segment: Segment): void {
+    const isRead = segment.generation < (this.#reading?.generation ?? Infinity);
+    const index = isRead && this.#cursor.isClear(segment) ? this.chain.indexOf(segment) : -1;
+    if (index < 0) return;
+    this.chain.splice(index, 1);
+    this.#cursor.forget(segment);
+    if (segment.closed !== undefined) segment.acknowledged = segment.closed;
+    this.release(segment);
+  }
+
+  #readFrom(segment: Segment | undefined): void {
+    this.#reading = segment;
+    this.#readPosition = segment?.acknowledged ?? 0;
+  }
+
+  #read(): JournalledBatch | undefined {
+    const segment = this.#reading;
+    if (!segment) return undefined;
+    const to = this.endOf(segment);
+    if (this.#readPosition >= to) return undefined;
+    const from = this.#readPosition;
+    const found = findBatch(segment, from, to);
+    this.#readPosition = found ? batchStart(found.header.end) : to;
+    if (!found) {
+      if (segment.closed !== undefined) this.noteLost(segment, to - from);
+      return undefined;
+    }
+    this.noteLost(segment, found.lostBytes);
+    const { position, header } = found;
+    const recovered = position < segment.recoveredEnd;
+    const torn = recovered && header.placement && !placementIntact(segment.buffer, position);
+    return { ...header, placement: torn ? undefined : header.placement, segment, position };
+  }
+
+  /** Timestamp of the oldest sealed batch that nobody has taken. */
+  #peek(): number | undefined {
+    if (!this.#reading) return undefined;
+    for (let index = this.chain.indexOf(this.#reading); index < this.chain.length; index++) {
+      const segment = this.chain[index]!;
+      const from = segment === this.#reading ? this.#readPosition : segment.acknowledged;
+      const to = this.endOf(segment);
+      if (from < Math.min(to, segment.bytes - BATCH_HEADER_BYTES)) {
+        return Number(segment.buffer.readBigInt64BE(from + 27));
+      }
+    }
+    return undefined;
+  }
+}

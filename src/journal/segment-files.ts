@@ -1,0 +1,159 @@
+// The segment files of one directory, locked, opened and mapped: what one needs of a journal whether or
+// not anything will be appended. Knows nothing of batches.
+
+import type { Database } from 'bun:sqlite';
+import {
+  closeSync,
+  fdatasync,
+  fdatasyncSync,
+  openSync,
+  readdirSync,
+  renameSync,
+  statSync,
+  unlinkSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { JournalUnusable, unusable } from './journal-directory.ts';
+import { foreignVersion, Segment } from './segment.ts';
+
+const SEGMENT_NAME = /^(\d{8})\.segment$/;
+/** `blocks` of stat(2) are these, whatever the file system uses. */
+const STAT_BLOCK_BYTES = 512;
+const datasync = promisify(fdatasync);
+
+export class SegmentFiles {
+  /** What was in the directory, by file name. */
+  readonly found: readonly Segment[];
+  readonly #directory: string;
+  readonly #onError: (action: string, error: Error) => void;
+  readonly #lock: Database;
+  readonly #descriptors = new Map<Segment, number>();
+  #lastNumber = 0;
+  #bytes = 0;
+
+  /**
+   * `lock`: of the directory, closed with the files.
+   * @throws {JournalUnusable} of a newer format, or files of another user
+   */
+  constructor(directory: string, lock: Database, onError: (action: string, error: Error) => void) {
+    this.#directory = directory;
+    this.#onError = onError;
+    this.#lock = lock;
+    try {
+      const names = readdirSync(directory).toSorted();
+      this.found = names.flatMap((name) => this.#openFile(name) ?? []);
+    } catch (error) {
+      this.close();
+      throw error;
+    }
+  }
+
+  /** On disk. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  /** For a file that is to be created. */
+  newPath(): string {
+    this.#lastNumber++;
+    const name = `${String(this.#lastNumber).padStart(8, '0')}.segment`;
+    return join(this.#directory, name);
+  }
+
+  /** Opens a file that was created meanwhile. */
+  add(path: string): Segment {
+    return this.#keep(new Segment(path, Bun.mmap(path, { shared: true })));
+  }
+
+  async sync(segment: Segment): Promise<void> {
+    const descriptor = this.#descriptors.get(segment);
+    if (descriptor !== undefined) await datasync(descriptor);
+  }
+
+  /** On the main thread. */
+  syncNow(segment: Segment): void {
+    const descriptor = this.#descriptors.get(segment);
+    if (descriptor !== undefined) fdatasyncSync(descriptor);
+  }
+
+  descriptorOf(segment: Segment): number {
+    return this.#descriptors.get(segment)!;
+  }
+
+  delete(segment: Segment): void {
+    const descriptor = this.#descriptors.get(segment);
+    if (descriptor !== undefined) closeSync(descriptor);
+    this.#descriptors.delete(segment);
+    const failure = remove(segment.path);
+    if (failure) this.#onError(`remove ${segment.path}`, failure);
+    else this.#bytes -= segment.bytes;
+  }
+
+  close(): void {
+    for (const descriptor of this.#descriptors.values()) closeSync(descriptor);
+    this.#descriptors.clear();
+    this.#lock.close();
+  }
+
+  #keep(segment: Segment): Segment {
+    const { path } = segment;
+    this.#descriptors.set(
+      segment,
+      opened(path, () => openSync(path, 'r+')),
+    );
+    this.#bytes += segment.bytes;
+    return segment;
+  }
+
+  /** A file that is none of ours any more is put aside for a human; the journal goes on without. */
+  #openFile(name: string): Segment | undefined {
+    const path = join(this.#directory, name);
+    if (name.endsWith('.segment.new')) remove(path);
+    const number = SEGMENT_NAME.exec(name)?.[1];
+    if (number === undefined) return undefined;
+    this.#lastNumber = Math.max(this.#lastNumber, Number(number));
+    const segment = openSegment(path);
+    if (segment && !segment.damaged) return this.#keep(segment);
+    renameSync(path, `${path}.damaged`);
+    this.#onError(`read ${path}, now ${path}.damaged`, new Error('no valid identity'));
+    return undefined;
+  }
+}
+
+/** Maps a segment file; undefined for one that is too short to be one. */
+function openSegment(path: string): Segment | undefined {
+  const { size, blocks } = statSync(path);
+  if (size < 8192 || size % 4 !== 0) return undefined;
+  const segment = new Segment(
+    path,
+    opened(path, () => Bun.mmap(path, { shared: true })),
+  );
+  // Copied without its zeros: reading a hole is harmless, writing to it on a full disk is the end.
+  segment.retired = blocks * STAT_BLOCK_BYTES < size;
+  const version = foreignVersion(segment.words);
+  if (version === undefined) return segment;
+  throw new JournalUnusable(
+    `${path} has journal format version ${version}, which this hoplog does not know. ` +
+      'Start the version that wrote it, let it deliver, then upgrade; or name another JOURNAL_DIR',
+  );
+}
+
+/** What `open` opens. @throws {JournalUnusable} files of another user, too many files */
+function opened<Opened>(path: string, open: () => Opened): Opened {
+  try {
+    return open();
+  } catch (error) {
+    throw unusable(`cannot open ${path}`, error);
+  }
+}
+
+/** Removes a file that may not be there. Never throws: some callers are on the way of a request. */
+export function remove(path: string): Error | undefined {
+  try {
+    unlinkSync(path);
+    return undefined;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'ENOENT' ? undefined : (error as Error);
+  }
+}

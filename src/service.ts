@@ -1,0 +1,163 @@
+// One server, wired. Reads like the drawing in src/README.md:
+//   request ─ http/ ─ record/ ─▶ journal/ ─▶ kafka/ ─▶ broker
+
+import type { Logger } from 'pino';
+import { type Config, flagOf } from './config.ts';
+import { checkHost, Listener } from './http/listener.ts';
+import { defaultRedirect } from './http/redirect.ts';
+import { Journal } from './journal/journal.ts';
+import { Cluster } from './kafka/cluster.ts';
+import { Delivery } from './kafka/delivery.ts';
+import { Topic } from './kafka/topic.ts';
+import { Metrics, metricSource } from './metrics.ts';
+import { Batcher } from './record/batcher.ts';
+import { encoderFor } from './record/encode.ts';
+import { loadRecordKind } from './record/load-record-kind.ts';
+import type { RecordKind } from './record/record-kind.ts';
+import packageJson from '../package.json';
+
+export class Service {
+  readonly metrics: Metrics;
+  readonly #config: Config;
+  readonly #log: Logger;
+  readonly #journal: Journal;
+  readonly #batcher: Batcher;
+  /** Undefined in local mode. */
+  readonly #delivery: Delivery | undefined;
+  readonly #listener: Listener;
+  #stopping = false;
+
+  /** Answers requests from now on. @throws what is unusable, in one line */
+  static async open(config: Config, log: Logger): Promise<Service> {
+    const kind = await loadRecordKind(config.RECORD);
+    await checkHost('HOST', config.HOST);
+    return new Service(config, log, kind);
+  }
+
+  private constructor(config: Config, log: Logger, kind: RecordKind<unknown>) {
+    this.#config = config;
+    this.#log = log;
+    this.#journal = this.#openJournal();
+    if (this.#journal.isVolatile) {
+      log.warn(
+        { directory: config.JOURNAL_DIR },
+        'the journal is on a tmpfs: a power cut takes all that Kafka has not confirmed',
+      );
+    }
+    this.#batcher = new Batcher(this.#journal, {
+      kind,
+      encode: encoderFor(kind, config.FORMAT),
+      flushIntervalMs: config.FLUSH_INTERVAL_MS,
+      onLost: (range) => log.error(range, 'records lost'),
+    });
+    this.#delivery = config.KAFKA_BROKERS.length > 0 ? this.#createDelivery() : undefined;
+    this.#listener = new Listener(
+      {
+        hostname: config.HOST,
+        port: config.PORT,
+        redirect: defaultRedirect(config.REDIRECT_TO, config.REDIRECT_STATUS),
+        refuseWhenFull: config.JOURNAL_FULL === 'refuse',
+      },
+      this.#batcher,
+      this.#journal,
+    );
+    this.metrics = new Metrics(
+      metricSource({
+        listener: this.#listener,
+        batcher: this.#batcher,
+        journal: this.#journal,
+        delivery: this.#delivery,
+      }),
+    );
+  }
+
+  get url(): string {
+    return this.#listener.url;
+  }
+
+  /** Why it is not ready; undefined = it is. */
+  get trouble(): string | undefined {
+    return this.#stopping ? 'shutting down' : this.#delivery?.trouble;
+  }
+
+  /** One line on what it does. */
+  get description(): string {
+    const { REDIRECT_TO, REDIRECT_STATUS, RECORD, FORMAT } = this.#config;
+    return (
+      `hoplog ${packageJson.version} answers ${this.url} with ${REDIRECT_STATUS} to ` +
+      `${REDIRECT_TO}; ${RECORD} records (${FORMAT}) ${describeDestination(this.#config)}`
+    );
+  }
+
+  /** Begins to deliver. */
+  start(): void {
+    void this.#delivery?.start();
+  }
+
+  /** Refuse, drain, flush, sync; whatever Kafka has not confirmed by SHUTDOWN_MS stays journalled. */
+  async shutDown(): Promise<void> {
+    this.#stopping = true;
+    const deadline = performance.now() + this.#config.SHUTDOWN_MS;
+    const left = (): number => Math.max(0, deadline - performance.now());
+    await Promise.race([this.#listener.drain(), Bun.sleep(left())]);
+    this.#batcher.flush();
+    await this.#delivery?.drain(left());
+    const kept = this.#delivery ? this.#journal.backlogBytes : 0;
+    // A disk that hangs must not hold the process: the page cache keeps what was written.
+    await Promise.race([this.#delivery?.stop(), Bun.sleep(left())]);
+    await Promise.race([this.#journal.close(), Bun.sleep(left() + 100)]);
+    if (kept === 0) this.#log.info('stopped');
+    else this.#log.warn({ bytes: kept }, 'stopped; the journal keeps what Kafka has not confirmed');
+  }
+
+  #openJournal(): Journal {
+    const { JOURNAL_DIR, JOURNAL_BYTES, JOURNAL_SYNC_MS, BATCH_BYTES, KAFKA_BROKERS } =
+      this.#config;
+    return new Journal({
+      directory: JOURNAL_DIR,
+      journalBytes: JOURNAL_BYTES,
+      batchBytes: BATCH_BYTES,
+      syncMs: JOURNAL_SYNC_MS,
+      recycleOldest: KAFKA_BROKERS.length === 0,
+      onError: this.#onJournalError,
+    });
+  }
+
+  #createDelivery(): Delivery {
+    const { KAFKA_BROKERS, KAFKA_CLIENT_ID, KAFKA_TOPIC, KAFKA_ACKS, ...config } = this.#config;
+    const log = this.#log;
+    const onWarning = (message: string): void => log.warn(message);
+    const cluster = new Cluster(KAFKA_BROKERS, KAFKA_CLIENT_ID);
+    const topic = new Topic(cluster, { name: KAFKA_TOPIC, acks: KAFKA_ACKS, onWarning });
+    return new Delivery(this.#journal, topic, {
+      root: config.JOURNAL_DIR,
+      syncMs: config.JOURNAL_SYNC_MS,
+      compression: config.KAFKA_COMPRESSION,
+      onWarning,
+      onError: this.#onJournalError,
+      onAcknowledged: (ageMs) => this.metrics.observeAcknowledged(ageMs),
+      onTakenOver: (journal, bytes) =>
+        log.info({ journal, bytes }, 'took over a journal that nobody uses'),
+      onEmptied: (journal, records) => log.info({ journal, records }, 'delivered what was in it'),
+      onChange: (reason) => {
+        if (reason === undefined) log.info('Kafka takes records');
+        else log.warn({ reason }, 'Kafka takes no records: the journal keeps them and retries');
+      },
+    });
+  }
+
+  readonly #onJournalError = (action: string, error: Error): void => {
+    this.#log.error({ reason: error.message }, `journal: ${action} failed`);
+  };
+}
+
+function describeDestination(config: Config): string {
+  const { JOURNAL_DIR, KAFKA_BROKERS, KAFKA_TOPIC, KAFKA_ACKS } = config;
+  if (KAFKA_BROKERS.length === 0) {
+    return `stay in ${JOURNAL_DIR} (no ${flagOf('KAFKA_BROKERS')}; read them with the command tail)`;
+  }
+  const brokers = KAFKA_BROKERS.map(({ host, port }) => `${host}:${port}`).join(',');
+  const caution =
+    KAFKA_ACKS === '1' ? '; acks=1: records may arrive twice, or be lost with a broker' : '';
+  return `go to Kafka topic ${KAFKA_TOPIC} at ${brokers} by way of ${JOURNAL_DIR}${caution}`;
+}
