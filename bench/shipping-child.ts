@@ -3,7 +3,9 @@
 
 import { Journal } from '../src/journal/journal.ts';
 import { Cluster } from '../src/kafka/cluster.ts';
+import { Deviations } from '../src/kafka/deviations.ts';
 import { Producer } from '../src/kafka/producer.ts';
+import { Quarantine } from '../src/kafka/quarantine.ts';
 import { Topic } from '../src/kafka/topic.ts';
 import { readCommandLine } from '../src/config.ts';
 
@@ -33,7 +35,15 @@ const onWarning = (message: string): void => console.error(message);
 const cluster = new Cluster(config.KAFKA_BROKERS, config.KAFKA_CLIENT_ID);
 const topic = new Topic(cluster, { name: config.KAFKA_TOPIC, acks: 'all', onWarning });
 const compression = config.KAFKA_COMPRESSION;
-const producer = new Producer(journal, topic, { compression, onWarning, onChange: () => {} });
+const producer = new Producer(journal, topic, {
+  compression,
+  quarantine: new Quarantine(`${config.JOURNAL_DIR}/quarantine`, 0),
+  deviations: new Deviations(({ deviation, cause }) => {
+    fail(`records ${deviation}`, new Error(cause));
+  }),
+  onWarning,
+  onChange: () => {},
+});
 const before = process.cpuUsage();
 const started = performance.now();
 await producer.start();

@@ -9,6 +9,8 @@ export interface MetricSource {
   readonly gauges: Readonly<Record<string, readonly [help: string, read: () => number]>>;
   /** Kafka's refusals by error name. */
   readonly refusals: () => ReadonlyMap<string, number>;
+  /** Records by what became of them, and by cause. */
+  readonly deviations: () => ReadonlyMap<string, ReadonlyMap<string, number>>;
 }
 
 /** Structural, so that this file imports no other part. */
@@ -40,6 +42,9 @@ export interface Parts {
           oversize: number;
           retries: number;
           refusals: ReadonlyMap<string, number>;
+        };
+        readonly deviations: {
+          readonly counts: ReadonlyMap<string, ReadonlyMap<string, number>>;
         };
         readonly inFlight: number;
         readonly trouble: string | undefined;
@@ -124,6 +129,7 @@ export function metricSource({ listener, batcher, journal, delivery }: Parts): M
       hoplog_ready: ['1 = Kafka takes records, or local mode', () => (delivery?.trouble ? 0 : 1)],
     },
     refusals: () => kafka?.refusals ?? new Map(),
+    deviations: () => delivery?.deviations.counts ?? new Map(),
   };
 }
 
@@ -183,7 +189,19 @@ export class Metrics {
         collect: () => gauge.set(read()),
       });
     }
-    const { refusals } = this.#source;
+    const { refusals, deviations } = this.#source;
+    const deviated: Counter<'deviation' | 'cause'> = new prom.Counter({
+      name: 'hoplog_deviations_total',
+      help: 'Records not, or perhaps not, in Kafka exactly once as they were received',
+      labelNames: ['deviation', 'cause'],
+      registers,
+      collect: () => {
+        deviated.reset();
+        for (const [deviation, causes] of deviations()) {
+          for (const [cause, count] of causes) deviated.inc({ deviation, cause }, count);
+        }
+      },
+    });
     const refused: Counter<'error'> = new prom.Counter({
       name: 'hoplog_kafka_refusals_total',
       help: 'Batches that a broker refused or did not answer for, by Kafka error',

@@ -244,24 +244,27 @@ export function crcMatches(source: Buffer, position: number, header: BatchHeader
 }
 
 /**
- * A fresh batch of the records `[from, to)` (indices) of `batch`, for a broker that refused the
- * whole as too large. The sequence of a record stays what it was, so the stamp moves by `from`.
+ * A fresh batch of the records `[from, to)` (indices) of `batch`, none dated later than `latest` (ms
+ * since 1970), for a broker that refused the whole. The sequence of a record stays what it was, so
+ * the stamp moves by `from`.
  */
-export function recutBatch(batch: Buffer, from: number, to: number): Buffer {
+export function recutBatch(batch: Buffer, from: number, to: number, latest = Infinity): Buffer {
   const header = readBatchHeader(batch, 0);
+  const baseTimestamp = Math.min(header.baseTimestamp, latest);
   // Deltas only shrink, so the records take no more room than they did.
   const target = Buffer.alloc(batch.length);
-  writeOpenHeader(target, 0, header.baseTimestamp);
+  writeOpenHeader(target, 0, baseTimestamp);
   let end = BATCH_HEADER_BYTES;
   let index = 0;
   for (const record of readRecords(batch, BATCH_HEADER_BYTES, header.bytes)) {
     if (index >= from && index < to) {
       const limit = target.length + RECORD_OVERHEAD_BYTES_MAX;
-      end = writeRecord(target, end, limit, record.timestampDelta, index - from, record.value);
+      const time = Math.min(header.baseTimestamp + record.timestampDelta, latest);
+      end = writeRecord(target, end, limit, time - baseTimestamp, index - from, record.value);
     }
     index++;
   }
-  writeClosedHeader(target, 0, end, to - from, header.maxTimestamp);
+  writeClosedHeader(target, 0, end, to - from, Math.min(header.maxTimestamp, latest));
   const baseSequence =
     header.baseSequence < 0 ? header.baseSequence : nextSequence(header.baseSequence, from);
   const recut = target.subarray(0, end);

@@ -1,6 +1,7 @@
 // One server, wired. Reads like the drawing in src/README.md:
 //   request ─ http/ ─ record/ ─▶ journal/ ─▶ kafka/ ─▶ broker
 
+import { join } from 'node:path';
 import type { Logger } from 'pino';
 import { type Config, flagOf } from './config.ts';
 import { checkHost, Listener } from './http/listener.ts';
@@ -8,13 +9,20 @@ import { defaultRedirect } from './http/redirect.ts';
 import { Journal } from './journal/journal.ts';
 import { Cluster } from './kafka/cluster.ts';
 import { Delivery } from './kafka/delivery.ts';
+import { type DeviationReport, Deviations } from './kafka/deviations.ts';
+import { Quarantine } from './kafka/quarantine.ts';
 import { Topic } from './kafka/topic.ts';
 import { Metrics, metricSource } from './metrics.ts';
 import { Batcher } from './record/batcher.ts';
 import { encoderFor } from './record/encode.ts';
+import { knownRanges } from './record/known-ranges.ts';
 import { loadRecordKind } from './record/load-record-kind.ts';
 import type { RecordKind } from './record/record-kind.ts';
+import { BATCH_HEADER_BYTES, readRecords } from './record-batch.ts';
 import packageJson from '../package.json';
+
+/** Of JOURNAL_BYTES, and besides it, for batches that no broker takes. */
+const QUARANTINE_SHARE = 1 / 16;
 
 export class Service {
   readonly metrics: Metrics;
@@ -133,6 +141,11 @@ export class Service {
       root: config.JOURNAL_DIR,
       syncMs: config.JOURNAL_SYNC_MS,
       compression: config.KAFKA_COMPRESSION,
+      quarantine: new Quarantine(
+        join(config.JOURNAL_DIR, 'quarantine'),
+        config.JOURNAL_BYTES * QUARANTINE_SHARE,
+      ),
+      deviations: new Deviations((report) => logDeviation(log, report)),
       onWarning,
       onError: this.#onJournalError,
       onAcknowledged: (ageMs) => this.metrics.observeAcknowledged(ageMs),
@@ -149,6 +162,15 @@ export class Service {
   readonly #onJournalError = (action: string, error: Error): void => {
     this.#log.error({ reason: error.message }, `journal: ${action} failed`);
   };
+}
+
+/** Which records, in the words of the batcher's lost ranges. */
+function logDeviation(log: Logger, { deviation, cause, batch, detail }: DeviationReport): void {
+  const level = deviation === 'lost' || deviation === 'put aside' ? 'error' : 'warn';
+  const records = [...readRecords(batch, BATCH_HEADER_BYTES, batch.length)];
+  for (const range of knownRanges(records.map(({ value }) => value))) {
+    log[level]({ cause, ...range, detail }, `records ${deviation}`);
+  }
 }
 
 function describeDestination(config: Config): string {

@@ -5,7 +5,7 @@
 import { BATCH_HEADER_BYTES } from '../record-batch.ts';
 import { Cursor, type JournalledBatch } from './cursor.ts';
 import { batchStart, type Placement, placeBatch, placementIntact } from './journalled-batch.ts';
-import { findBatch } from './recovery.ts';
+import { findBatch, isIntact } from './recovery.ts';
 import type { Segment } from './segment.ts';
 
 export abstract class Backlog {
@@ -48,6 +48,11 @@ export abstract class Backlog {
   /** A view of the batch's bytes as Kafka wants them, but for the first 16 (record-batch.ts). */
   bytesOf(batch: JournalledBatch): Buffer {
     return batch.segment.buffer.subarray(batch.position, batch.end);
+  }
+
+  /** Are the records, and all of the header but what `place` writes, what was sealed? */
+  isIntact({ segment, position }: JournalledBatch): boolean {
+    return isIntact(segment, position);
   }
 
   /** Writes partition, producer id, epoch and sequence into the batch: before its first send. */

@@ -58,6 +58,13 @@ export function recoverTail(segment: Segment): { end: number; lostBytes: number 
   }
 }
 
+/** Is the sealed batch at `position`, whoever sealed it, still what was appended? */
+export function isIntact({ buffer, words, generation }: Segment, position: number): boolean {
+  const header = readJournalled(buffer, generation, position);
+  if (!header) return false;
+  return recordsIntact(buffer, words, generation, position, header);
+}
+
 function readIntact(segment: Segment, position: number): JournalledHeader | undefined {
   const { buffer, words, generation } = segment;
   const header = readJournalled(buffer, generation, position);

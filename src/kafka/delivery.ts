@@ -6,7 +6,8 @@ import { journalDirectories } from '../journal/journal-layout.ts';
 import type { Journal } from '../journal/journal.ts';
 import { JournalLocked } from '../journal/journal-directory.ts';
 import { OrphanedJournal } from '../journal/orphaned-journal.ts';
-import { noCounts, Producer, type ProducerOptions } from './producer.ts';
+import type { Deviations } from './deviations.ts';
+import { noCounts, Producer, type ProducerCounters, type ProducerOptions } from './producer.ts';
 import type { Topic } from './topic.ts';
 
 /** How often it looks for orphans. */
@@ -24,7 +25,8 @@ export interface DeliveryOptions extends ProducerOptions {
 }
 
 export class Delivery {
-  readonly counters = noCounts();
+  readonly counters: ProducerCounters;
+  readonly deviations: Deviations;
   /** Bytes of orphans that should have been batches and were not readable. */
   lostBytes = 0;
   readonly #topic: Topic;
@@ -39,6 +41,8 @@ export class Delivery {
   constructor(journal: Journal, topic: Topic, options: DeliveryOptions) {
     this.#topic = topic;
     this.#options = options;
+    this.deviations = options.deviations;
+    this.counters = noCounts(options.deviations);
     this.#own = this.#newProducer(journal, options);
   }
 

@@ -7,10 +7,21 @@
 //                inquire    ask the broker for the last sequence it has of this producer
 //                new id     the broker will not take this producer's sequences any more
 //                recut      split the batch, it is too large for the broker
+//                reencode   make the CRC anew, once; then the batch goes into quarantine
+//                redate     send it with today's time once this server's clock was put right
 //                hold       a human must mend something: retry slowly, say why on /ready
 // Nothing here drops a record. Codes: Kafka 4.3, org.apache.kafka.common.protocol.Errors.
 
-export type Action = 'done' | 'retry' | 'new leader' | 'inquire' | 'new id' | 'recut' | 'hold';
+export type Action =
+  | 'done'
+  | 'retry'
+  | 'new leader'
+  | 'inquire'
+  | 'new id'
+  | 'recut'
+  | 'reencode'
+  | 'redate'
+  | 'hold';
 export type Persistence = 'persisted' | 'not persisted' | 'unknown';
 
 export interface Verdict {
@@ -32,7 +43,6 @@ const VERDICTS = new Map<number, Verdict>([
   [74, { name: 'FENCED_LEADER_EPOCH', action: 'new leader', persistence: 'not persisted' }],
   [75, { name: 'UNKNOWN_LEADER_EPOCH', action: 'new leader', persistence: 'not persisted' }],
 
-  [2, { name: 'CORRUPT_MESSAGE', action: 'retry', persistence: 'not persisted' }],
   [7, { name: 'REQUEST_TIMED_OUT', action: 'retry', persistence: 'unknown' }],
   [13, { name: 'NETWORK_EXCEPTION', action: 'new leader', persistence: 'unknown' }],
   [14, { name: 'COORDINATOR_LOAD_IN_PROGRESS', action: 'retry', persistence: 'not persisted' }],
@@ -52,11 +62,13 @@ const VERDICTS = new Map<number, Verdict>([
   [10, { name: 'MESSAGE_TOO_LARGE', action: 'recut', persistence: 'not persisted' }],
   [18, { name: 'RECORD_LIST_TOO_LARGE', action: 'recut', persistence: 'not persisted' }],
 
+  [2, { name: 'CORRUPT_MESSAGE', action: 'reencode', persistence: 'not persisted' }],
+  [32, { name: 'INVALID_TIMESTAMP', action: 'redate', persistence: 'not persisted' }],
+
   [17, { name: 'INVALID_TOPIC_EXCEPTION', action: 'hold', persistence: 'not persisted' }],
   [21, { name: 'INVALID_REQUIRED_ACKS', action: 'hold', persistence: 'not persisted' }],
   [29, { name: 'TOPIC_AUTHORIZATION_FAILED', action: 'hold', persistence: 'not persisted' }],
   [31, { name: 'CLUSTER_AUTHORIZATION_FAILED', action: 'hold', persistence: 'not persisted' }],
-  [32, { name: 'INVALID_TIMESTAMP', action: 'hold', persistence: 'not persisted' }],
   [35, { name: 'UNSUPPORTED_VERSION', action: 'hold', persistence: 'not persisted' }],
   [43, { name: 'UNSUPPORTED_FOR_MESSAGE_FORMAT', action: 'hold', persistence: 'not persisted' }],
   [44, { name: 'POLICY_VIOLATION', action: 'hold', persistence: 'not persisted' }],

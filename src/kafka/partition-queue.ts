@@ -9,13 +9,20 @@
 
 import { nextSequence, type ProducerStamp } from '../record-batch.ts';
 import type { JournalledBatch } from '../journal/cursor.ts';
-import type { Verdict } from './errors.ts';
+import type { Action, Verdict } from './errors.ts';
 
 /** Kafka remembers the last five batches of a producer in a partition, so five may be unanswered. */
 export const IN_FLIGHT_MAX = 5;
 
 /** Far below producer.id.expiration.ms (24 h), far above what a producer under load is silent for. */
 const PRODUCER_KNOWN_MS = 3_600_000;
+
+/**
+ * Metadata answers in a row that do not list a partition until it counts as gone. A living topic's
+ * partitions only grow in number, so its topic was made anew; but after a growth a broker that lags
+ * behind may give the old number for a moment.
+ */
+const GONE_AFTER_ANSWERS = 6;
 
 /** A journalled batch, or a part of one that the broker refused as too large. */
 export interface Shipment {
@@ -34,6 +41,8 @@ export interface Shipment {
   verdict?: Verdict | undefined;
   /** Some try of it was sent and not clearly refused: it may be in the log. */
   unsure?: boolean;
+  /** The broker found the CRC wrong, and it was made anew. */
+  reencoded?: boolean;
 }
 
 /** `settling`: something failed and the rest is still in flight. `mending`: back-off, inquiries. */
@@ -55,10 +64,17 @@ export class PartitionQueue {
   #acknowledgedId = -1n;
   #acknowledgedAt = 0;
   #order = 0;
+  /** Metadata answers in a row that did not list the partition. */
+  #unlisted = 0;
 
   constructor(partition: number, producer: Pick<ProducerStamp, 'producerId' | 'producerEpoch'>) {
     this.partition = partition;
     this.stamp = { ...producer, baseSequence: producer.producerId < 0n ? -1 : 0 };
+  }
+
+  /** What the head of the line needs before it may be sent. */
+  get action(): Action {
+    return this.#waiting[0]?.verdict?.action ?? 'retry';
   }
 
   get waiting(): readonly Shipment[] {
@@ -77,6 +93,29 @@ export class PartitionQueue {
     return this.state === 'open' && this.leader >= 0 && this.load < IN_FLIGHT_MAX;
   }
 
+  /** The topic was made anew with fewer partitions. */
+  get isGone(): boolean {
+    return this.#unlisted >= GONE_AFTER_ANSWERS;
+  }
+
+  /** The latest metadata says who leads. */
+  follow(leader: number): void {
+    this.#unlisted = 0;
+    this.#setLeader(leader);
+  }
+
+  /** The latest metadata does not have this partition. */
+  noteUnlisted(): void {
+    this.#unlisted++;
+    this.#setLeader(-1);
+  }
+
+  /** What is in flight to the old leader comes back before anything goes to the new one. */
+  #setLeader(leader: number): void {
+    if (leader !== this.leader && this.load > 0 && this.state === 'open') this.state = 'settling';
+    this.leader = leader;
+  }
+
   /** The stamp for the next `count` records of this partition. */
   nextStamp(count: number): ProducerStamp {
     const { stamp } = this;
@@ -93,6 +132,14 @@ export class PartitionQueue {
     return shipment;
   }
 
+  /** A shipment out of another partition's line begins anew at the end of this one. */
+  adopt(shipment: Shipment): Shipment {
+    const stamp = this.nextStamp(shipment.recordCount);
+    const adopted = { ...shipment, order: ++this.#order, stamp, compressing: false };
+    this.#waiting.push(adopted);
+    return adopted;
+  }
+
   /** The head of the line if it may go now. */
   peek(): Shipment | undefined {
     if (this.state !== 'open' || this.leader < 0) return undefined;
@@ -105,7 +152,8 @@ export class PartitionQueue {
   /**
    * A broker that knows nothing of a producer takes any sequence from it first. Were two batches in
    * flight then and the first one refused, the second would be taken and the first never again. So a
-   * producer id begins with one batch alone, and again after a silence in which it may be forgotten.
+   * producer id begins with one batch alone, and again after a silence in which it may be forgotten
+   * and after a failure, behind which there may be another log: that of a topic made anew.
    */
   #mayFollow(head: Shipment): boolean {
     const { producerId } = head.stamp;
@@ -132,6 +180,7 @@ export class PartitionQueue {
       this.#acknowledgedAt = performance.now();
       return;
     }
+    this.#acknowledgedId = -1n;
     this.#waiting.push(shipment);
     this.#waiting.sort((a, b) => a.order - b.order);
     if (this.state === 'open') this.state = 'settling';

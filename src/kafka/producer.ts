@@ -4,22 +4,30 @@
 // is no way out of here for a batch but `acknowledge`, after the broker's word or a counted rule.
 
 import type { Backlog } from '../journal/backlog.ts';
-import { PARTITION_MAX, type Placement } from '../journal/journalled-batch.ts';
-import type { Compression, ProducerStamp } from '../record-batch.ts';
+import type { Compression } from '../record-batch.ts';
 import { BrokerUnreachable } from './cluster.ts';
 import { compressBatch } from './compression.ts';
+import type { Deviations } from './deviations.ts';
 import { backOffMs, HOLD_MS, NO_ANSWER, RECOVERED, type Verdict, verdictOf } from './errors.ts';
-import { PartitionQueue, type Shipment } from './partition-queue.ts';
+import type { PartitionQueue, Shipment } from './partition-queue.ts';
+import { Partitions } from './partitions.ts';
+import type { Quarantine } from './quarantine.ts';
 import { Remedy } from './remedy.ts';
-import { NOT_IDEMPOTENT, type Topic, TopicUnusable } from './topic.ts';
+import { type Topic, TopicUnusable } from './topic.ts';
 
 /** As Java's metadata.max.age.ms: finds new partitions. */
 const METADATA_MAX_AGE_MS = 300_000;
 /** While delivery stays broken, a new reason is worth a line this often at most. */
 const REPORT_AGAIN_MS = 10_000;
+const CLOCK_AHEAD =
+  'INVALID_TIMESTAMP: the broker finds the time of the records too far from its own; if the clock ' +
+  "of this server is wrong put it right, else the topic's message.timestamp limits";
 
 export interface ProducerOptions {
   readonly compression: Compression;
+  /** Takes what brokers do not. */
+  readonly quarantine: Quarantine;
+  readonly deviations: Deviations;
   /** One line when the state of delivery changes; never one per retry. */
   readonly onChange: (trouble: string | undefined) => void;
   readonly onWarning: (message: string) => void;
@@ -29,20 +37,24 @@ export interface ProducerCounters {
   acknowledged: number;
   acknowledgedBatches: number;
   alreadyDelivered: number;
-  possiblyDuplicated: number;
+  /** Records left out one by one because no broker takes them, whether put aside or lost. */
   oversize: number;
+  /** Records sent again that may be in the log twice: nobody could tell whether they arrived. */
+  readonly possiblyDuplicated: number;
   retries: number;
   /** Refusals by Kafka's error name. */
   readonly refusals: Map<string, number>;
 }
 
-export function noCounts(): ProducerCounters {
+export function noCounts(deviations: Deviations): ProducerCounters {
   return {
     acknowledged: 0,
     acknowledgedBatches: 0,
     alreadyDelivered: 0,
-    possiblyDuplicated: 0,
     oversize: 0,
+    get possiblyDuplicated() {
+      return deviations.total('may be twice');
+    },
     retries: 0,
     refusals: new Map(),
   };
@@ -56,11 +68,10 @@ export class Producer {
   readonly #topic: Topic;
   readonly #options: ProducerOptions;
   readonly #remedy: Remedy;
-  readonly #queues: PartitionQueue[] = [];
-  #producer: Pick<ProducerStamp, 'producerId' | 'producerEpoch'> | undefined;
+  readonly #partitions = new Partitions();
+  #hasProducerId = false;
   #refreshing: Promise<void> | undefined;
   #refreshTimer: Timer | undefined;
-  #rotation = 0;
   /** What keeps the metadata away. */
   #unreachable: string | undefined = 'no broker has answered yet';
   #reported: string | undefined;
@@ -74,23 +85,30 @@ export class Producer {
     journal: Backlog,
     topic: Topic,
     options: ProducerOptions,
-    counters: ProducerCounters = noCounts(),
+    counters: ProducerCounters = noCounts(options.deviations),
   ) {
     this.counters = counters;
     this.#journal = journal;
     this.#topic = topic;
     this.#options = options;
-    this.#remedy = new Remedy(journal, topic, this.counters, (shipment) => this.#finish(shipment));
+    this.#remedy = new Remedy({
+      journal,
+      inquiries: topic,
+      counters: this.counters,
+      deviations: options.deviations,
+      quarantine: options.quarantine,
+      finish: (shipment) => this.#finish(shipment),
+    });
     journal.onSealed = () => this.#pump();
   }
 
   /** Why nothing arrives; undefined while the last word from the brokers was good. */
   get trouble(): string | undefined {
-    return this.#unreachable ?? this.#queues.find((queue) => queue.trouble)?.trouble;
+    return this.#unreachable ?? this.#partitions.trouble;
   }
 
   get inFlight(): number {
-    return this.#queues.reduce((sum, queue) => sum + queue.inFlight, 0);
+    return this.#partitions.inFlight;
   }
 
   /** Connects, for ever if need be. Never rejects. */
@@ -98,10 +116,10 @@ export class Producer {
     for (let attempt = 0; !this.#stopped; attempt++) {
       try {
         await this.#refreshMetadata();
-        this.#producer ??= await this.#topic.newProducerId();
+        this.#partitions.adopt(await this.#topic.newProducerId());
+        this.#hasProducerId = true;
         this.#unreachable = undefined;
         this.#noteChange();
-        this.#queues.forEach((queue) => this.#adopt(queue));
         this.#pump();
         this.#scheduleRefresh();
         return;
@@ -138,42 +156,29 @@ export class Producer {
 
   /** Hands out sealed batches while partitions have room, then sends what may go. */
   #pump(): void {
-    if (!this.#producer || this.#stopped) return;
-    for (let queue = this.#choose(); queue; queue = this.#choose()) {
+    if (!this.#hasProducerId || this.#stopped) return;
+    const partitions = this.#partitions;
+    for (let queue = partitions.choose(); queue; queue = partitions.choose()) {
       const batch = this.#journal.take();
       if (!batch) break;
       const { placement } = batch;
-      const placedAt = placement && this.#queueOf(placement);
+      const placedAt = placement && partitions.queueOf(placement);
       if (placedAt) {
         Object.assign(placedAt.enqueue(batch, placement), { verdict: RECOVERED, unsure: true });
         if (placedAt.state === 'open') placedAt.state = 'settling';
         continue;
       }
-      // Placed in another cluster, or in a topic that is no more.
-      if (placement) this.counters.possiblyDuplicated += batch.recordCount;
-      this.#rotation = queue.partition;
+      if (placement) {
+        const bytes = this.#journal.bytesOf(batch);
+        this.#options.deviations.note('may be twice', 'placed in another topic or cluster', bytes);
+      }
+      partitions.noteTurn(queue);
       const stamp = queue.nextStamp(batch.recordCount);
       this.#journal.place(batch, { ...stamp, partition: queue.partition });
       queue.enqueue(batch, stamp);
     }
-    for (const queue of this.#queues) this.#advance(queue);
+    for (const queue of partitions.queues) this.#advance(queue);
     this.#checkIdle();
-  }
-
-  /** A new id that an old batch already bears comes from another cluster: they would mix up. */
-  #queueOf({ partition, producerId }: Placement): PartitionQueue | undefined {
-    const foreign = producerId >= 0n && producerId === this.#producer?.producerId;
-    return foreign ? undefined : this.#queues[partition];
-  }
-
-  /** The partition with the least to do; among equals each gets its turn. */
-  #choose(): PartitionQueue | undefined {
-    let best: PartitionQueue | undefined;
-    for (let step = 1; step <= this.#queues.length; step++) {
-      const queue = this.#queues[(this.#rotation + step) % this.#queues.length];
-      if (queue?.hasRoom && (!best || queue.load < best.load)) best = queue;
-    }
-    return best;
   }
 
   #advance(queue: PartitionQueue): void {
@@ -244,7 +249,8 @@ export class Producer {
     parts.left--;
     if (parts.left > 0) return;
     this.counters.acknowledgedBatches++;
-    this.onAcknowledged(Date.now() - batch.baseTimestamp);
+    // The clock may have been put back since.
+    this.onAcknowledged(Math.max(0, Date.now() - batch.baseTimestamp));
     this.#journal.acknowledge(batch);
   }
 
@@ -252,7 +258,9 @@ export class Producer {
   async #mend(queue: PartitionQueue): Promise<void> {
     while (!this.#stopped) {
       try {
-        await this.#applyRemedy(queue, queue.waiting[0]);
+        if (queue.isGone) this.#remedy.moveAway(queue, this.#partitions);
+        if (queue.isGone && queue.load === 0) break;
+        await this.#applyRemedy(queue);
         if (this.#stopped) return;
         if (queue.leader >= 0) break;
         throw new Error(`partition ${queue.partition} has no leader`);
@@ -269,9 +277,8 @@ export class Producer {
     this.#pump();
   }
 
-  async #applyRemedy(queue: PartitionQueue, head: Shipment | undefined): Promise<void> {
-    const action = head?.verdict?.action ?? 'retry';
-    switch (action) {
+  async #applyRemedy(queue: PartitionQueue): Promise<void> {
+    switch (queue.action) {
       case 'done':
         return;
       case 'inquire':
@@ -281,13 +288,29 @@ export class Producer {
       case 'recut':
         this.#warnOfSize();
         return this.#remedy.recut(queue);
+      case 'reencode':
+        await Bun.sleep(backOffMs(queue.attempt++));
+        return this.#remedy.reencode(queue);
+      case 'redate':
+        return this.#redate(queue);
       case 'hold':
-        await Bun.sleep(HOLD_MS);
-        return this.#refreshMetadata();
+        return this.#hold();
       case 'retry':
       case 'new leader':
-        return this.#prepareRetry(queue, head);
+        return this.#prepareRetry(queue, queue.waiting[0]);
     }
+  }
+
+  async #redate(queue: PartitionQueue): Promise<void> {
+    if (this.#remedy.redate(queue)) return;
+    queue.trouble = CLOCK_AHEAD;
+    this.#noteChange();
+    await this.#hold();
+  }
+
+  async #hold(): Promise<void> {
+    await Bun.sleep(HOLD_MS);
+    await this.#refreshMetadata();
   }
 
   /** A queue without a head only lost its leader: nothing failed, so nothing to wait for. */
@@ -320,23 +343,8 @@ export class Producer {
       this.#noteChange();
       throw error;
     });
-    if (this.#producer) this.#unreachable = undefined;
-    for (const { partition, leader } of partitions) {
-      if (partition > PARTITION_MAX) continue;
-      const queue = (this.#queues[partition] ??= this.#newQueue(partition));
-      if (queue.leader !== leader && queue.inFlight > 0) queue.state = 'settling';
-      queue.leader = leader;
-    }
-  }
-
-  #newQueue(partition: number): PartitionQueue {
-    return new PartitionQueue(partition, this.#producer ?? NOT_IDEMPOTENT);
-  }
-
-  /** Queues made before there was a producer id get it now. */
-  #adopt(queue: PartitionQueue): void {
-    if (queue.stamp.producerId >= 0n || !this.#producer || this.#producer.producerId < 0n) return;
-    queue.stamp = { ...this.#producer, baseSequence: 0 };
+    if (this.#hasProducerId) this.#unreachable = undefined;
+    this.#partitions.update(partitions);
   }
 
   #scheduleRefresh(): void {
@@ -372,8 +380,7 @@ export class Producer {
   }
 
   #checkIdle(): void {
-    if (!this.#idle || this.#journal.hasUntaken) return;
-    if (this.#queues.some((queue) => queue.load > 0)) return;
+    if (!this.#idle || this.#journal.hasUntaken || !this.#partitions.isIdle) return;
     this.#idle.resolve();
     this.#idle = undefined;
   }

@@ -3,6 +3,7 @@
 // connections; asks the broker through `Inquiries`.
 
 import {
+  crcMatches,
   nextSequence,
   type ProducerStamp,
   readBatchHeader,
@@ -10,9 +11,12 @@ import {
   writeStamp,
 } from '../record-batch.ts';
 import type { Backlog } from '../journal/backlog.ts';
+import type { DeviationCause, Deviations } from './deviations.ts';
 import { RECOVERED } from './errors.ts';
 import type { PartitionQueue, Shipment } from './partition-queue.ts';
+import type { Partitions } from './partitions.ts';
 import type { ProducerState } from './protocol.ts';
+import type { Quarantine } from './quarantine.ts';
 
 /** `producer.id.expiration.ms` of Kafka: after this the broker has forgotten a sequence. */
 const PRODUCER_ID_EXPIRATION_MS = 86_400_000;
@@ -26,28 +30,35 @@ export interface Inquiries {
 export interface RemedyCounters {
   /** Records found to be in the log already when they were about to be sent again. */
   alreadyDelivered: number;
-  /** Records sent again that may be in the log twice: the broker could no longer tell. */
-  possiblyDuplicated: number;
-  /** Records larger than the broker takes, given up one by one. */
+  /** Records larger than the broker takes, left out one by one. */
   oversize: number;
+}
+
+export interface RemedyParts {
+  readonly journal: Backlog;
+  readonly inquiries: Inquiries;
+  readonly counters: RemedyCounters;
+  readonly deviations: Deviations;
+  readonly quarantine: Quarantine;
+  /** The shipment is through, one way or the other. */
+  readonly finish: (shipment: Shipment) => void;
 }
 
 export class Remedy {
   readonly #journal: Backlog;
   readonly #inquiries: Inquiries;
   readonly #counters: RemedyCounters;
+  readonly #deviations: Deviations;
+  readonly #quarantine: Quarantine;
   readonly #finish: (shipment: Shipment) => void;
 
-  constructor(
-    journal: Backlog,
-    inquiries: Inquiries,
-    counters: RemedyCounters,
-    finish: (shipment: Shipment) => void,
-  ) {
-    this.#journal = journal;
-    this.#inquiries = inquiries;
-    this.#counters = counters;
-    this.#finish = finish;
+  constructor(parts: RemedyParts) {
+    this.#journal = parts.journal;
+    this.#inquiries = parts.inquiries;
+    this.#counters = parts.counters;
+    this.#deviations = parts.deviations;
+    this.#quarantine = parts.quarantine;
+    this.#finish = parts.finish;
   }
 
   /**
@@ -67,18 +78,20 @@ export class Remedy {
     if (doubted || last !== undefined) return this.renumber(queue);
     // The broker knows nothing of the producer: the batch never arrived, or so long ago that the
     // broker forgot. It takes any first sequence then.
-    this.#noteResent(
-      queue,
-      (shipment) => !states || shipment.stamp.producerId < 0n || isForgotten(shipment),
-    );
+    for (const shipment of queue.waiting) {
+      if (shipment.stamp.producerId < 0n) this.#noteResent(shipment, 'sent with acks=1');
+      else if (!states) this.#noteResent(shipment, 'DescribeProducers refused');
+      else if (isForgotten(shipment)) {
+        this.#noteResent(shipment, 'producer forgotten by the broker');
+      }
+    }
   }
 
-  #noteResent(queue: PartitionQueue, mayBeThere: (shipment: Shipment) => boolean): void {
-    for (const shipment of queue.waiting) {
-      if (!shipment.unsure || !mayBeThere(shipment)) continue;
-      this.#counters.possiblyDuplicated += shipment.recordCount;
-      shipment.unsure = false;
-    }
+  /** The shipment goes again with nobody to tell whether it arrived: once per doubtful sending. */
+  #noteResent(shipment: Shipment, cause: DeviationCause): void {
+    if (!shipment.unsure) return;
+    this.#deviations.note('may be twice', cause, this.#plainBytes(shipment));
+    shipment.unsure = false;
   }
 
   /** Frees what the log has, from the head on; of a batch that was split, the rest stays. */
@@ -102,13 +115,22 @@ export class Remedy {
   async renumber(queue: PartitionQueue): Promise<void> {
     const producer = await this.#inquiries.newProducerId();
     queue.stamp = { ...producer, baseSequence: 0 };
-    this.#noteResent(queue, () => true);
     for (const shipment of queue.waiting) {
+      this.#noteResent(shipment, 'sequences refused');
       shipment.stamp = queue.nextStamp(shipment.recordCount);
-      shipment.payload = undefined;
-      shipment.verdict = undefined;
-      if (shipment.cut) writeStamp(shipment.cut, 0, shipment.cut.length, shipment.stamp);
-      else this.#journal.place(shipment.batch, { ...shipment.stamp, partition: queue.partition });
+      this.#restamp(queue, shipment);
+    }
+  }
+
+  /** Writes the shipment's stamp into its bytes: it begins anew. */
+  #restamp({ partition }: PartitionQueue, shipment: Shipment): void {
+    const { cut, batch, stamp } = shipment;
+    shipment.payload = undefined;
+    shipment.verdict = undefined;
+    if (cut) writeStamp(cut, 0, cut.length, stamp);
+    // The stamp of a part would be wrong for the rest of its batch.
+    if (shipment.recordCount === batch.recordCount) {
+      this.#journal.place(batch, { ...stamp, partition });
     }
   }
 
@@ -120,17 +142,89 @@ export class Remedy {
       queue.replaceHead(this.#split(head, head.recordCount >> 1));
       return;
     }
+    const bytes = this.#plainBytes(head);
+    const cause = 'too large for the broker';
+    // Many of these must not hold up a partition: what finds no room is lost, by name.
+    await this.#quarantine.put(bytes).then(
+      (file) => this.#deviations.note('put aside', cause, bytes, file),
+      (error: Error) => this.#deviations.note('lost', cause, bytes, error.message),
+    );
     this.#counters.oversize++;
+    await this.#leaveOut(queue, head);
+  }
+
+  /**
+   * The broker computed another CRC for the head. Once it is made anew, if the journal's own hash
+   * vouches for the records; then, or if it does not, the batch is put aside.
+   * @throws what keeps the quarantine from taking it: the partition waits, a whole broken link must
+   *   not empty the journal.
+   */
+  async reencode(queue: PartitionQueue): Promise<void> {
+    const head = queue.waiting[0];
+    if (!head) return;
+    if (!head.reencoded && this.#isIntact(head)) {
+      this.#restamp(queue, head);
+      head.reencoded = true;
+      return;
+    }
+    const bytes = this.#plainBytes(head);
+    const file = await this.#quarantine.put(bytes);
+    const cause = head.reencoded ? 'corrupt to the broker' : 'damaged in the journal';
+    this.#deviations.note('put aside', cause, bytes, file);
+    await this.#leaveOut(queue, head);
+  }
+
+  /** A part has no hash of its own, but a CRC made when it was cut. */
+  #isIntact({ batch, cut }: Shipment): boolean {
+    return cut ? crcMatches(cut, 0, readBatchHeader(cut, 0)) : this.#journal.isIntact(batch);
+  }
+
+  async #leaveOut(queue: PartitionQueue, head: Shipment): Promise<void> {
     queue.dropHead();
     this.#finish(head);
-    // Its sequence number will never arrive, and the broker takes none behind the gap.
+    // Its sequence numbers will never arrive, and the broker takes none behind the gap.
     if (head.stamp.producerId >= 0n) await this.renumber(queue);
+  }
+
+  /**
+   * The broker finds the head dated too far from its own clock. Once this clock was put right, what
+   * it dated later than now goes again as of now, under its sequences: nothing of it was appended.
+   * @returns false while the clock still runs ahead
+   */
+  redate(queue: PartitionQueue): boolean {
+    const now = Date.now();
+    const ahead = (shipment: Shipment | undefined): boolean =>
+      shipment !== undefined && readBatchHeader(this.#plainBytes(shipment), 0).maxTimestamp > now;
+    if (!ahead(queue.waiting[0])) return false;
+    for (const shipment of queue.waiting.filter(ahead)) {
+      const bytes = this.#plainBytes(shipment);
+      this.#deviations.note('redated', 'dated ahead of the broker', bytes);
+      shipment.cut = recutBatch(bytes, 0, shipment.recordCount, now);
+      shipment.payload = undefined;
+    }
+    return true;
+  }
+
+  /** The topic was made anew without this partition: what is left of it goes to the others. */
+  moveAway(gone: PartitionQueue, partitions: Partitions): void {
+    while (gone.load > 0) {
+      const queue = partitions.chooseAny();
+      const shipment = queue && gone.dropHead();
+      if (!shipment) return;
+      this.#noteResent(shipment, 'placed in another topic or cluster');
+      this.#restamp(queue, queue.adopt(shipment));
+      partitions.noteTurn(queue);
+    }
+  }
+
+  #plainBytes({ batch, cut }: Shipment): Buffer {
+    return cut ?? this.#journal.bytesOf(batch);
   }
 
   /** Two parts: the records below `at`, and the rest. */
   #split(shipment: Shipment, at: number): Shipment[] {
     const { batch, parts, order, recordCount, unsure = false } = shipment;
-    const source = shipment.cut ?? this.#journal.bytesOf(batch);
+    const source = this.#plainBytes(shipment);
     parts.left++;
     return [
       { from: 0, to: at },

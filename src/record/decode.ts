@@ -7,9 +7,6 @@ const unpackr = new Unpackr({ useRecords: false });
 /** JSON never begins with such a byte, msgpack's maps and arrays always do. */
 const MSGPACK_FROM = 0x80;
 const RECORD_ID = /^([0-9a-f]{16})-([1-9]\d{0,14})$/;
-/** How a click begins: its id is found without reading the rest, 0.12 µs instead of 0.5. */
-const LEADING_ID = /^\{"id":"([0-9a-f]{16})-([1-9]\d{0,14})"[,}]/;
-const LEADING_ID_BYTES_MAX = 7 + 16 + 1 + 15 + 2;
 
 /** A record's identity: which start of which server, and the how manieth request there. */
 export interface RecordId {
@@ -25,9 +22,6 @@ export function jsonOf(value: Uint8Array): string {
 
 /** The field `id` of a record; undefined where there is none: seed records, foreign records. */
 export function recordIdOf(value: Uint8Array): RecordId | undefined {
-  const head = Buffer.from(value.buffer, value.byteOffset, value.byteLength);
-  const leading = LEADING_ID.exec(head.toString('latin1', 0, LEADING_ID_BYTES_MAX));
-  if (leading) return { bootId: leading[1] ?? '', sequence: Number(leading[2]) };
   let record: unknown;
   try {
     record = (value[0] ?? 0) < MSGPACK_FROM ? JSON.parse(jsonOf(value)) : unpackr.unpack(value);

@@ -34,6 +34,7 @@ function parts() {
         retries: 406,
         refusals,
       },
+      deviations: { counts: new Map<string, Map<string, number>>() },
       inFlight: 407,
       trouble: undefined as string | undefined,
       orphans: [
@@ -143,6 +144,16 @@ describe('Kafka', () => {
     const { samples } = (await expose(of)).get('hoplog_kafka_refusals_total')!;
     expect(new Set(samples.values())).toEqual(new Set([3, 4]));
     expect(samples.get('hoplog_kafka_refusals_total{error="NOT_LEADER_OR_FOLLOWER"}')).toBe(3);
+  });
+
+  test('deviations are counted by what became of the records and by cause', async () => {
+    const of = parts();
+    of.delivery.deviations.counts.set('lost', new Map([['too large for the broker', 2]]));
+    of.delivery.deviations.counts.set('may be twice', new Map([['sent with acks=1', 5]]));
+    const { samples } = (await expose(of)).get('hoplog_deviations_total')!;
+    expect(new Set(samples.values())).toEqual(new Set([2, 5]));
+    const series = 'hoplog_deviations_total{deviation="may be twice",cause="sent with acks=1"}';
+    expect(samples.get(series)).toBe(5);
   });
 
   test('the age of the oldest unacknowledged record is in seconds, and never below 0', async () => {

@@ -243,6 +243,22 @@ describe('a recut batch', () => {
     }
   });
 
+  test('dates nothing later than it is told, and leaves the rest as it was', () => {
+    const times = values.map((_, index) => TIME + index * 10);
+    for (const latest of [TIME - 86_400_000, TIME, TIME + 15, TIME + 40, TIME + 1000]) {
+      const cut = recutBatch(whole, 0, values.length, latest);
+      const records = recordsOf(cut);
+      const expected = times.map((time) => Math.min(time, latest));
+      expect(records.map(({ timestamp }) => timestamp)).toEqual(expected);
+      expect(records.map(({ value }) => value.toString())).toEqual(values);
+      expect(readBatchHeader(cut, 0)).toMatchObject({
+        ...STAMP,
+        baseTimestamp: Math.min(TIME, latest),
+        maxTimestamp: Math.min(TIME + 40, latest),
+      });
+    }
+  });
+
   test('of a batch without a producer has none either', () => {
     const plain = batchOf(values, { producerId: -1n, producerEpoch: -1, baseSequence: -1 });
     expect(readBatchHeader(recutBatch(plain, 2, 4), 0)).toMatchObject({

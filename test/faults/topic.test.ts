@@ -3,8 +3,10 @@
 // records that are too large for the broker, 46 hoplog itself frozen.
 
 import { afterAll, beforeAll, expect, test } from 'bun:test';
+import { readFileSync } from 'node:fs';
 import { describeKafka } from '../support/describe-kafka.ts';
 import { runKafkaTool } from '../support/kafka-jars.ts';
+import { dumpLogSegments } from '../support/kafka-tools.ts';
 import { type KafkaCluster, startKafka } from '../support/kafka.ts';
 import { Load } from '../support/load-client.ts';
 import { NO_FAULTS, Oracle } from '../support/oracle.ts';
@@ -103,7 +105,7 @@ describeKafka('hoplog and a topic that is not as it should be', () => {
   );
 
   test(
-    'faults 25 and 26: batches the broker finds too large are split, a record that is stays out and is counted',
+    'faults 25 and 26: batches the broker finds too large are split, a record that is is put aside and named',
     async () => {
       const topic = 'too-large';
       await kafka.createTopic({
@@ -132,6 +134,18 @@ describeKafka('hoplog and a topic that is not as it should be', () => {
         disordered: [],
       });
       expect(gaps).toHaveLength(3);
+      const named = server.log.filter(({ msg }) => msg === 'records put aside');
+      const ranges = named.map(({ level, cause, bootId, firstSequence, lastSequence, count }) => {
+        expect([level, cause, count]).toEqual(['error', 'too large for the broker', 1]);
+        expect(lastSequence).toBe(firstSequence);
+        return `${String(bootId)}-${String(firstSequence)}`;
+      });
+      expect(ranges.toSorted()).toEqual(gaps.toSorted());
+      const files = named.map(({ detail }) => readFileSync(String(detail)));
+      const dump = await dumpLogSegments(files[0]!);
+      expect(dump).toContain('isvalid: true');
+      for (const [index, file] of files.entries())
+        expect(file.toString()).toContain(ranges[index]!);
       expect(delivered).toHaveLength(oracle.answered());
       expect(await server.metric('hoplog_oversize_total')).toBe(3);
       expect(await server.metric('hoplog_possibly_duplicated_total')).toBe(0);

@@ -8,6 +8,8 @@ import { join } from 'node:path';
 import { Journal } from '../../src/journal/journal.ts';
 import { Cluster } from '../../src/kafka/cluster.ts';
 import { Delivery } from '../../src/kafka/delivery.ts';
+import { Deviations } from '../../src/kafka/deviations.ts';
+import { Quarantine } from '../../src/kafka/quarantine.ts';
 import { Topic } from '../../src/kafka/topic.ts';
 import { FakeCluster } from '../support/fake-broker.ts';
 import { copyAsKilled, openJournal, segmentFiles } from '../support/journals.ts';
@@ -39,6 +41,8 @@ class Delivering implements AsyncDisposable {
       root,
       syncMs: 1000,
       compression: 'none',
+      quarantine: new Quarantine(join(root, 'quarantine'), 2 ** 20),
+      deviations: new Deviations(({ cause }) => void this.errors.push(cause)),
       onWarning,
       onError,
       onChange: () => {},

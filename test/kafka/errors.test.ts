@@ -47,11 +47,13 @@ describe('verdicts', () => {
   // Written from Kafka's protocol guide, not from the table.
   const EXPECTED = {
     'new leader': [3, 5, 6, 9, 56, 72, 74, 75],
-    retry: [2, 7, 14, 15, 16, 19, 20, 51, 89],
+    retry: [7, 14, 15, 16, 19, 20, 51, 89],
     inquire: [45, 59],
     'new id': [47, 49, 90],
     recut: [10, 18],
-    hold: [17, 21, 29, 31, 32, 35, 43, 44, 58, 76, 87],
+    reencode: [2],
+    redate: [32],
+    hold: [17, 21, 29, 31, 35, 43, 44, 58, 76, 87],
   } as const;
   for (const [action, codes] of Object.entries(EXPECTED)) {
     test(`"${action}" answers the codes ${codes.join(', ')}`, () => {

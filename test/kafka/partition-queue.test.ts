@@ -177,6 +177,39 @@ describe('failure', () => {
     expect(queue.load).toBe(0);
   });
 
+  test('behind a failure there may be another log: it begins with one batch alone again', () => {
+    const queue = openQueue();
+    for (let batch = 0; batch < 3; batch++) enqueue(queue);
+    const sent = sendAll(queue);
+    expect(sent.length).toBe(3);
+    for (const shipment of sent) queue.settle(shipment, NOT_LEADER);
+    queue.state = 'open';
+    expect(sendAll(queue)).toEqual([sent[0]!]);
+    queue.settle(sent[0]!, DONE);
+    expect(sendAll(queue).length).toBe(2);
+  });
+
+  test('a new leader gets nothing before what is out, or waits, was looked after', () => {
+    const queue = openQueue();
+    queue.follow(2);
+    expect(queue.state).toBe('open');
+    enqueue(queue);
+    queue.follow(3);
+    expect([queue.state, queue.isSettled]).toEqual(['settling', true]);
+  });
+
+  test('a shipment out of another line begins anew at the end of this one', () => {
+    const queue = openQueue();
+    const own = enqueue(queue, 2);
+    const other = new PartitionQueue(1, { producerId: 3n, producerEpoch: 9 });
+    const moved = { ...enqueue(other, 4), compressing: true };
+    const adopted = queue.adopt(moved);
+    expect(queue.waiting).toEqual([own, adopted]);
+    expect(adopted.order).toBeGreaterThan(own.order);
+    expect(adopted.stamp).toEqual({ ...PRODUCER, baseSequence: 3 });
+    expect(adopted).toMatchObject({ recordCount: 4, parts: moved.parts, compressing: false });
+  });
+
   test('parts take the place of their whole', () => {
     const queue = openQueue();
     const [head, next] = [enqueue(queue, 4), enqueue(queue)];

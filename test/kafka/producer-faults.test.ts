@@ -154,7 +154,7 @@ for (const [what, code] of [
   });
 }
 
-test('a partition in trouble makes no other one wait and gets no new batches', async () => {
+test('fault 40: a partition in trouble makes no other one wait and gets no new batches', async () => {
   using dir = tempDir();
   using _ = shortSleeps();
   await using fake = await FakeCluster.start({ partitions: 3 });

@@ -185,7 +185,7 @@ test('a producer unknown to the broker means that nothing of it arrived', async 
   expect(second.producer.counters.possiblyDuplicated).toBe(0);
 });
 
-test('a producer that the broker forgot after a day: everything arrives, what may be twice is counted', async () => {
+test('fault 33: a producer that the broker forgot after a day: everything arrives, what may be twice is counted', async () => {
   using dir = tempDir();
   using _ = shortSleeps();
   await using fake = await FakeCluster.start();

@@ -10,6 +10,7 @@ import { CODE, refused, times } from '../support/fake-partition.ts';
 import { settled, Shipping } from '../support/shipping.ts';
 import { laterClock, shortSleeps } from '../support/short-sleeps.ts';
 import { tempDir } from '../support/temp-dir.ts';
+import { waitFor } from '../support/wait-for.ts';
 
 const HOURS_MS = 3_600_000;
 
@@ -18,7 +19,7 @@ function producerIds(fake: FakeCluster): bigint[] {
   return [...new Set(fake.partitions.flatMap(({ seen }) => seen.map((batch) => batch.producerId)))];
 }
 
-test('a batch too large for the broker arrives in parts, in order', async () => {
+test('fault 25: a batch too large for the broker arrives in parts, in order', async () => {
   using dir = tempDir();
   using _ = shortSleeps();
   await using fake = await FakeCluster.start();
@@ -67,7 +68,7 @@ test('the first batch behind a new producer id is not lost either', async () => 
   await shipping.deliverAll();
 });
 
-test('one record too large is given up and counted, its neighbours arrive', async () => {
+test('fault 26: one record too large is put aside and counted, its neighbours arrive', async () => {
   using dir = tempDir();
   using _ = shortSleeps();
   await using fake = await FakeCluster.start();
@@ -86,6 +87,9 @@ test('one record too large is given up and counted, its neighbours arrive', asyn
   expect(await shipping.producer.drain(5000)).toBe(true);
   expect(fake.values.map(Number)).toEqual([1, 2, 4, 5]);
   expect(shipping.producer.counters.oversize).toBe(1);
+  expect(shipping.deviations).toEqual([
+    { deviation: 'put aside', cause: 'too large for the broker', numbers: [3] },
+  ]);
   expect(shipping.journal.backlogBytes).toBe(0);
 });
 
@@ -103,7 +107,7 @@ test('batches refused outright are not counted as possibly twice', async () => {
   expect(shipping.producer.counters.possiblyDuplicated).toBe(0);
 });
 
-test('OUT_OF_ORDER for a batch that is in order means: ask, and send it again', async () => {
+test('fault 28: OUT_OF_ORDER for a batch that is in order means: ask, and send it again', async () => {
   using dir = tempDir();
   using _ = shortSleeps();
   await using fake = await FakeCluster.start();
@@ -115,7 +119,7 @@ test('OUT_OF_ORDER for a batch that is in order means: ask, and send it again', 
   expect(fake.requests.describeProducers).toBe(1);
 });
 
-test('OUT_OF_ORDER at the head of the line, behind a gap, brings a new producer id', async () => {
+test('fault 28: OUT_OF_ORDER at the head of the line, behind a gap, brings a new producer id', async () => {
   using dir = tempDir();
   using _ = shortSleeps();
   await using fake = await FakeCluster.start();
@@ -134,7 +138,7 @@ test('OUT_OF_ORDER at the head of the line, behind a gap, brings a new producer 
   });
 });
 
-test('OUT_OF_ORDER behind a failed head goes back in line with it, under the same id', async () => {
+test('fault 29: OUT_OF_ORDER behind a failed head goes back in line with it, under the same id', async () => {
   using dir = tempDir();
   using _ = shortSleeps();
   await using fake = await FakeCluster.start();
@@ -152,7 +156,7 @@ test('OUT_OF_ORDER behind a failed head goes back in line with it, under the sam
   expect(shipping.producer.counters.possiblyDuplicated).toBe(0);
 });
 
-test('DUPLICATE_SEQUENCE_NUMBER is as good as an acknowledgement', async () => {
+test('fault 30: DUPLICATE_SEQUENCE_NUMBER is as good as an acknowledgement', async () => {
   using dir = tempDir();
   await using fake = await FakeCluster.start();
   await using shipping = await settled(fake, dir.path);
@@ -162,11 +166,11 @@ test('DUPLICATE_SEQUENCE_NUMBER is as good as an acknowledgement', async () => {
   expect(shipping.producer.counters).toMatchObject({ acknowledged: 4, retries: 0 });
 });
 
-for (const [name, code] of [
-  ['UNKNOWN_PRODUCER_ID', CODE.UNKNOWN_PRODUCER_ID],
-  ['INVALID_PRODUCER_EPOCH', CODE.INVALID_PRODUCER_EPOCH],
+for (const [fault, name, code] of [
+  [31, 'UNKNOWN_PRODUCER_ID', CODE.UNKNOWN_PRODUCER_ID],
+  [32, 'INVALID_PRODUCER_EPOCH', CODE.INVALID_PRODUCER_EPOCH],
 ] as const) {
-  test(`${name} brings a new producer id for all that waits`, async () => {
+  test(`fault ${fault}: ${name} brings a new producer id for all that waits`, async () => {
     using dir = tempDir();
     using _ = shortSleeps();
     await using fake = await FakeCluster.start();
@@ -177,6 +181,29 @@ for (const [name, code] of [
     await shipping.deliverAll();
     expect(producerIds(fake)).toEqual([1000n, 1001n]);
     expect(shipping.producer.counters.refusals.get(name)).toBe(3);
+  });
+}
+
+for (const [fault, code] of [
+  [31, CODE.UNKNOWN_PRODUCER_ID],
+  [32, CODE.INVALID_PRODUCER_EPOCH],
+] as const) {
+  test(`fault ${fault}: what was unanswered before is counted, by name, when the id changes`, async () => {
+    using dir = tempDir();
+    using _ = shortSleeps();
+    await using fake = await FakeCluster.start();
+    await using shipping = await settled(fake, dir.path);
+    // Appended, the answer says something else, and by the next question the producer is forgotten.
+    fake.partitions[0]!.forgetsAtOnce = true;
+    fake.script(0, { kind: 'appended, refused', code: CODE.REQUEST_TIMED_OUT }, refused(code));
+    shipping.batch(2);
+    await waitFor(() => fake.partitions[0]!.log.length > 1, { timeoutMs: 5000, what: 'the first' });
+    fake.partitions[0]!.forgetsAtOnce = false;
+    expect(await shipping.producer.drain(5000)).toBe(true);
+    expect(fake.values.map(Number)).toEqual([1, 2, 3, 2, 3]);
+    expect(shipping.deviations).toEqual([
+      { deviation: 'may be twice', cause: 'sequences refused', numbers: [2, 3] },
+    ]);
   });
 }
 
@@ -192,7 +219,7 @@ test('a fenced producer gets a new id for one partition; the other ones keep the
   expect([idsOf(0), idsOf(1)]).toEqual([2, 1]);
 });
 
-test('a lost answer that the broker forgot about is sent again and counted', async () => {
+test('fault 33: a lost answer that the broker forgot about is sent again and counted', async () => {
   using dir = tempDir();
   using _ = shortSleeps();
   await using fake = await FakeCluster.start();
@@ -204,7 +231,9 @@ test('a lost answer that the broker forgot about is sent again and counted', asy
   using _later = laterClock(25 * HOURS_MS);
   expect(await shipping.producer.drain(5000)).toBe(true);
   expect(fake.values.map(Number)).toEqual([1, 2, 3, 2, 3]);
-  expect(shipping.producer.counters.possiblyDuplicated).toBe(2);
+  expect(shipping.deviations).toEqual([
+    { deviation: 'may be twice', cause: 'producer forgotten by the broker', numbers: [2, 3] },
+  ]);
 });
 
 test('when DescribeProducers is not allowed, delivery goes on, warned about and counted', async () => {
@@ -219,4 +248,7 @@ test('when DescribeProducers is not allowed, delivery goes on, warned about and 
   await shipping.deliverAll();
   expect(shipping.warnings.join()).toContain('grant READ on topic log');
   expect(shipping.producer.counters.possiblyDuplicated).toBe(2);
+  expect(shipping.deviations).toEqual([
+    { deviation: 'may be twice', cause: 'DescribeProducers refused', numbers: [2, 3] },
+  ]);
 });

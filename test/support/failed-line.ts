@@ -2,10 +2,14 @@
 // broker that is a few fields: what Remedy gets to see, without timers and connections.
 
 import { expect } from 'bun:test';
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { Journal } from '../../src/journal/journal.ts';
+import { type DeviationReport, Deviations } from '../../src/kafka/deviations.ts';
 import type { Verdict } from '../../src/kafka/errors.ts';
 import { PartitionQueue, type Shipment } from '../../src/kafka/partition-queue.ts';
 import type { ProducerState } from '../../src/kafka/protocol.ts';
+import { Quarantine } from '../../src/kafka/quarantine.ts';
 import { Remedy } from '../../src/kafka/remedy.ts';
 import { crcMatches, readBatchHeader, readRecords } from '../../src/record-batch.ts';
 import { tempDir } from './temp-dir.ts';
@@ -14,7 +18,11 @@ export const PRODUCER = { producerId: 7n, producerEpoch: 3 };
 
 /** A line of placed batches that all came back with `verdict`. */
 export class FailedLine implements AsyncDisposable {
-  readonly counters = { alreadyDelivered: 0, possiblyDuplicated: 0, oversize: 0 };
+  readonly counters = { alreadyDelivered: 0, oversize: 0 };
+  readonly reports: Omit<DeviationReport, 'batch'>[] = [];
+  readonly deviations = new Deviations(({ deviation, cause, detail }) => {
+    this.reports.push({ deviation, cause, detail });
+  });
   readonly finished: Shipment[] = [];
   readonly queue = new PartitionQueue(0, PRODUCER);
   readonly journal: Journal;
@@ -27,7 +35,7 @@ export class FailedLine implements AsyncDisposable {
   constructor(
     counts: readonly number[],
     verdict: Verdict,
-    { baseSequence = 0, timestamp = Date.now() } = {},
+    { baseSequence = 0, timestamp = Date.now(), quarantineBytes = 2 ** 20 } = {},
   ) {
     this.journal = new Journal({
       directory: this.#dir.path,
@@ -41,9 +49,16 @@ export class FailedLine implements AsyncDisposable {
       describeProducers: async () => this.states,
       newProducerId: async () => ({ producerId: BigInt(100 + this.newIds++), producerEpoch: 0 }),
     };
-    this.remedy = new Remedy(this.journal, inquiries, this.counters, (shipment) => {
-      this.finished.push(shipment);
-      shipment.parts.left--;
+    this.remedy = new Remedy({
+      journal: this.journal,
+      inquiries,
+      counters: this.counters,
+      deviations: this.deviations,
+      quarantine: new Quarantine(this.#quarantineDir, quarantineBytes),
+      finish: (shipment) => {
+        this.finished.push(shipment);
+        shipment.parts.left--;
+      },
     });
     this.queue.leader = 0;
     this.queue.stamp = { ...PRODUCER, baseSequence };
@@ -57,6 +72,22 @@ export class FailedLine implements AsyncDisposable {
       const unsure = verdict.persistence === 'unknown';
       Object.assign(this.queue.enqueue(batch, stamp), { verdict, unsure });
     }
+  }
+
+  /** Values of the batches that were put aside. */
+  get quarantined(): string[][] {
+    return readdirSync(this.#quarantineDir)
+      .toSorted()
+      .map((name) => readFileSync(join(this.#quarantineDir, name)))
+      .map((batch) => [...readRecords(batch, 61, batch.length)].map(({ value }) => text(value)));
+  }
+
+  get #quarantineDir(): string {
+    return join(this.#dir.path, 'quarantine');
+  }
+
+  get possiblyDuplicated(): number {
+    return this.deviations.total('may be twice');
   }
 
   /** The broker's last sequence of PRODUCER. */

@@ -96,6 +96,12 @@ export class FakeCluster implements AsyncDisposable {
     return partition;
   }
 
+  /** The topic is deleted and made anew, empty, with so many partitions. */
+  remake(partitions: number): void {
+    this.partitions.length = 0;
+    for (let at = 0; at < partitions; at++) this.addPartition();
+  }
+
   /** The faults of the next Produce requests to a partition. */
   script(partition: number, ...faults: readonly Fault[]): void {
     this.partitions[partition]?.faults.push(...faults);

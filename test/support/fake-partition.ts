@@ -19,6 +19,7 @@ export const CODE = {
   NOT_ENOUGH_REPLICAS: 19,
   NOT_ENOUGH_REPLICAS_AFTER_APPEND: 20,
   TOPIC_AUTHORIZATION_FAILED: 29,
+  INVALID_TIMESTAMP: 32,
   OUT_OF_ORDER_SEQUENCE_NUMBER: 45,
   DUPLICATE_SEQUENCE_NUMBER: 46,
   INVALID_PRODUCER_EPOCH: 47,
@@ -71,6 +72,8 @@ export class FakePartition {
   /** Consumed one per Produce request, in the order of their arrival. */
   readonly faults: Fault[] = [];
   batchBytesMax = Infinity;
+  /** An error code for batches that it will not have. */
+  refuses: (batch: BatchSeen) => number | undefined = () => undefined;
   /** The producer is forgotten as soon as its batch is appended. */
   forgetsAtOnce = false;
   readonly records: TopicRecord[] = [];
@@ -132,6 +135,8 @@ export class FakePartition {
   append(batch: BatchSeen): { code: number; offset: number } {
     const refuse = (code: number) => ({ code, offset: -1 });
     if (batch.bytes.length > this.batchBytesMax) return refuse(CODE.MESSAGE_TOO_LARGE);
+    const refused = this.refuses(batch);
+    if (refused !== undefined) return refuse(refused);
     const offset = this.endOffset;
     const stamped = Buffer.from(batch.bytes);
     stamped.writeBigInt64BE(BigInt(offset), 0);

@@ -3,11 +3,14 @@
 // the smallest that is allowed, in a directory of the caller's (a second Shipping on it is a restart).
 
 import { expect } from 'bun:test';
+import { join } from 'node:path';
 import { Journal } from '../../src/journal/journal.ts';
 import { Cluster } from '../../src/kafka/cluster.ts';
+import { type DeviationReport, Deviations } from '../../src/kafka/deviations.ts';
 import { Producer } from '../../src/kafka/producer.ts';
+import { Quarantine } from '../../src/kafka/quarantine.ts';
 import { Topic } from '../../src/kafka/topic.ts';
-import type { Compression } from '../../src/record-batch.ts';
+import { BATCH_HEADER_BYTES, type Compression, readRecords } from '../../src/record-batch.ts';
 import type { FakeCluster } from './fake-broker.ts';
 
 const DRAIN_MAX_MS = 10_000;
@@ -16,8 +19,14 @@ export interface ShippingOptions {
   readonly acks?: 'all' | '1';
   readonly compression?: Compression;
   readonly batchBytes?: number;
+  readonly quarantineBytes?: number;
   /** Number of the first record. */
   readonly from?: number;
+}
+
+/** A DeviationReport with the numbers of its records. */
+export interface Deviated extends Pick<DeviationReport, 'deviation' | 'cause'> {
+  readonly numbers: readonly number[];
 }
 
 export class Shipping implements AsyncDisposable {
@@ -28,12 +37,15 @@ export class Shipping implements AsyncDisposable {
   /** What was reported: undefined = Kafka takes records. */
   readonly changes: (string | undefined)[] = [];
   readonly warnings: string[] = [];
+  /** What did not go the way of all records. */
+  readonly deviations: Deviated[] = [];
   readonly #fake: FakeCluster;
   #next: number;
   #disposed = false;
 
   constructor(fake: FakeCluster, directory: string, options: ShippingOptions = {}) {
     const { acks = 'all', compression = 'none', batchBytes = 4096, from = 1 } = options;
+    const { quarantineBytes = 2 ** 20 } = options;
     this.#fake = fake;
     this.#next = from;
     this.journal = new Journal({
@@ -51,6 +63,12 @@ export class Shipping implements AsyncDisposable {
     this.topic = new Topic(this.cluster, { name: fake.topic, acks, onWarning });
     this.producer = new Producer(this.journal, this.topic, {
       compression,
+      quarantine: new Quarantine(join(directory, 'quarantine'), quarantineBytes),
+      deviations: new Deviations(({ deviation, cause, batch }) => {
+        const records = [...readRecords(batch, BATCH_HEADER_BYTES, batch.length)];
+        const numbers = records.map(({ value }) => Number(Buffer.from(value).toString()));
+        this.deviations.push({ deviation, cause, numbers });
+      }),
       onWarning,
       onChange: (trouble) => void this.changes.push(trouble),
     });
