@@ -288,6 +288,8 @@ export class Journal extends Backlog {
    */
   #giveUp(segment: Segment, error: Error): void {
     segment.retired = true;
+    // A page that was dropped may be read from the disk again, as it was before.
+    segment.recoveredEnd = segment.bytes;
     this.counters.refusedSegments++;
     this.#options.onError(`fdatasync ${segment.path}`, error);
     if (segment !== this.#active) return;

@@ -46,8 +46,11 @@ export class SegmentStore {
   #growingBytes = 0;
   #preparing: Promise<void> | undefined;
   #closed = false;
-  /** After the disk refused a file: the next try, on performance.now()'s clock. */
-  #growAgainAt = 0;
+  /**
+   * After the disk refused a file: the next try, on performance.now()'s clock. One each, for what is
+   * refused in the background (its fdatasync failed) may do when it is needed at once.
+   */
+  readonly #againAt = { prepare: 0, now: 0 };
 
   /** @throws {JournalUnusable} no such directory, held by another process, too small a disk. */
   constructor(options: StoreOptions) {
@@ -77,6 +80,7 @@ export class SegmentStore {
    */
   ensureNext(): boolean {
     if (this.#spares.length > 0) return true;
+    this.#nextReleased(); // deletes those that may not live again, which makes room
     const segment = this.#createNow() ?? this.#reuseNow();
     if (segment) this.#spares.push(segment);
     return segment !== undefined;
@@ -106,7 +110,8 @@ export class SegmentStore {
   /** Off the main thread: makes spares of all that was released, or a new one if there is none. */
   prepare(): void {
     if (this.#closed || this.#preparing) return;
-    if (this.#released.length === 0 && (this.#spares.length > 0 || !this.#mayGrow())) return;
+    if (this.#released.length === 0 && (this.#spares.length > 0 || !this.#mayGrow('prepare')))
+      return;
     this.#preparing = this.#prepareSpares()
       .catch((error: Error) => this.#options.onError('prepare a journal segment', error))
       .finally(() => {
@@ -124,21 +129,25 @@ export class SegmentStore {
     this.#files.close();
   }
 
-  #mayGrow(): boolean {
-    if (performance.now() < this.#growAgainAt) return false;
+  #mayGrow(when: 'prepare' | 'now'): boolean {
+    if (performance.now() < this.#againAt[when]) return false;
     return this.bytes + this.#options.segmentBytes <= this.#options.journalBytes;
   }
 
   async #prepareSpares(): Promise<void> {
-    for (let next = this.#nextReleased(); next && !this.#closed; next = this.#nextReleased()) {
-      const segment = next;
-      await this.sync(segment).catch((error: Error) => this.#options.onRefused(segment, error));
-      // While the disk worked, a burst may have taken it.
-      if (this.#released[0] === segment && !segment.retired) {
-        this.#spares.push(this.#beginReleased(segment));
-      }
+    while (!this.#closed) {
+      const released = this.#nextReleased();
+      if (released) await this.#prepareReleased(released);
+      else if (this.#spares.length === 0 && this.#mayGrow('prepare')) await this.#grow();
+      else return;
     }
-    if (this.#spares.length === 0 && this.#mayGrow()) await this.#grow();
+  }
+
+  async #prepareReleased(segment: Segment): Promise<void> {
+    await this.sync(segment).catch((error: Error) => this.#options.onRefused(segment, error));
+    // While the disk worked, a burst may have taken it.
+    if (this.#released[0] !== segment || segment.retired) return;
+    this.#spares.push(this.#beginReleased(segment));
   }
 
   async #grow(): Promise<void> {
@@ -149,8 +158,8 @@ export class SegmentStore {
       await rename(`${path}.new`, path);
       this.#spares.push(this.#begin(this.#files.add(path)));
     } catch (error) {
-      this.#growAgainAt = performance.now() + GROW_RETRY_MS;
-      remove(`${path}.new`);
+      this.#againAt.prepare = performance.now() + GROW_RETRY_MS;
+      for (const half of [`${path}.new`, path]) remove(half);
       throw error;
     } finally {
       this.#growingBytes = 0;
@@ -171,7 +180,7 @@ export class SegmentStore {
   }
 
   #createNow(): Segment | undefined {
-    if (!this.#mayGrow()) return undefined;
+    if (!this.#mayGrow('now')) return undefined;
     const path = this.#files.newPath();
     try {
       const descriptor = openSync(`${path}.new`, 'w');
@@ -180,13 +189,13 @@ export class SegmentStore {
       }
       closeSync(descriptor);
       renameSync(`${path}.new`, path);
+      return this.#begin(this.#files.add(path));
     } catch (error) {
-      this.#growAgainAt = performance.now() + GROW_RETRY_MS;
-      remove(`${path}.new`);
+      this.#againAt.now = performance.now() + GROW_RETRY_MS;
+      for (const half of [`${path}.new`, path]) remove(half);
       this.#options.onError('create a journal segment', error as Error);
       return undefined;
     }
-    return this.#begin(this.#files.add(path));
   }
 
   /** The next released segment that may live again; those that may not are deleted on the way. */

@@ -1,0 +1,227 @@
+// Faults 57, 58, 59 and 62: the disk under the journal turns read-only, has no storage behind it, says EIO
+// to fdatasync or takes 2 s for it. Redirects never notice. A segment the disk refused is not written
+// again and its batches are delivered from memory; the journal goes on in others while there are any,
+// then JOURNAL_FULL holds, and what that costs is counted and named.
+// Real file systems in loop devices, and strace for what those cannot do: Linux and root, else skipped.
+
+import { afterAll, beforeAll, expect, test } from 'bun:test';
+import { describeKafka } from '../support/describe-kafka.ts';
+import { disksUnavailable, inject, loopDisk, straceUnavailable } from '../support/disks.ts';
+import { extent } from '../support/extent.ts';
+import { type KafkaCluster, startKafka } from '../support/kafka.ts';
+import { Load } from '../support/load-client.ts';
+import { Oracle } from '../support/oracle.ts';
+import { underLoad } from '../support/scenario.ts';
+import { type Options, Server } from '../support/server.ts';
+import { tempDir } from '../support/temp-dir.ts';
+import { waitFor } from '../support/wait-for.ts';
+
+const START_MAX_MS = 60_000;
+const TEST_MAX_MS = 120_000;
+const REACTION_MAX_MS = 30_000;
+const MIB = 2 ** 20;
+/** Sixty-four segments of 128 KiB: at 4,000 requests a second some twelve a second are used up. */
+const SMALL = { JOURNAL_BYTES: '8MiB', BATCH_BYTES: 16_384, FLUSH_INTERVAL_MS: 50 };
+const REFUSED = 'hoplog_journal_refused_segments_total';
+const DROPPED = 'hoplog_dropped_total';
+
+describeKafka('hoplog on a disk that fails', () => {
+  let kafka: KafkaCluster;
+  const node = () => kafka.nodes[0]!;
+
+  beforeAll(async () => {
+    kafka = await startKafka({ nodes: 1 });
+  }, START_MAX_MS);
+
+  afterAll(async () => {
+    await kafka?.[Symbol.asyncDispose]();
+  });
+
+  async function reaches(server: Server, counter: string, atLeast: number): Promise<void> {
+    await waitFor(async () => (await server.metric(counter)) >= atLeast, {
+      timeoutMs: REACTION_MAX_MS,
+      what: `${counter} to reach ${atLeast}`,
+    });
+  }
+
+  /**
+   * With Kafka frozen and under load, `fail` breaks the disk; the load goes on until records are dropped
+   * for want of room. Then Kafka goes on and must get each record that was not dropped, once.
+   */
+  async function diskFailsForGood(
+    topic: string,
+    options: Options,
+    fail: (server: Server) => Promise<void>,
+  ): Promise<void> {
+    await kafka.createTopic({ name: topic, partitions: 2 });
+    node().freeze();
+    const target = { KAFKA_BROKERS: kafka.brokers, KAFKA_TOPIC: topic };
+    await using server = await Server.start({ ...SMALL, ...target, ...options });
+    const oracle = new Oracle();
+    await using load = await Load.start(server.url, oracle, { perSecond: 4_000 });
+    await reaches(server, 'hoplog_appended_total', 1_000);
+    await fail(server);
+    await reaches(server, REFUSED, 1);
+    await reaches(server, DROPPED, 2_000);
+    await load.stop();
+    expect(load.interrupted).toBe(0);
+    expect(oracle.answered()).toBe(oracle.issued);
+    const dropped = await server.metric(DROPPED);
+
+    node().thaw();
+    await server.delivered();
+    const { delivered, twice, invented, altered, disordered } = oracle.judge(
+      await kafka.readTopic(topic),
+    );
+    expect([twice, invented, altered, disordered]).toEqual([[], [], [], []]);
+    expect(delivered).toHaveLength(oracle.issued - dropped);
+    // A line a segment and one a second, never one a request.
+    expect(server.log.length).toBeLessThan(300);
+    process.stderr.write(
+      `${topic}: ${await server.metric(REFUSED)} segments refused, ${delivered.length} records ` +
+        `delivered, ${dropped} dropped and named\n`,
+    );
+    expect(await server.stop()).toBe(0);
+    expect(server.noise).toEqual([]);
+    const named = server.log.filter(({ msg }) => msg === 'records lost');
+    expect(named.reduce((sum, { count }) => sum + Number(count), 0)).toBe(dropped);
+  }
+
+  const noDisks = disksUnavailable();
+  const noStrace = straceUnavailable();
+  for (const reason of [noDisks, noStrace]) {
+    if (reason !== undefined) process.stderr.write(`SKIPPED faults of the disk: ${reason}\n`);
+  }
+
+  test.skipIf(noDisks !== undefined)(
+    'fault 57: ext4 turns read-only under it: what fits is kept and delivered, the rest is dropped and named',
+    async () => {
+      using disk = loopDisk({ bytes: 64 * MIB });
+      const options = { JOURNAL_DIR: `${disk.path}/journal`, JOURNAL_SYNC_MS: 100 };
+      await diskFailsForGood('read-only', options, async () => disk.turnReadOnly());
+    },
+    TEST_MAX_MS,
+  );
+
+  test.skipIf(noDisks !== undefined)(
+    'fault 58: writes to the disk fail behind its back: what is in memory is delivered, the rest is dropped and named',
+    async () => {
+      using disk = loopDisk({ bytes: 64 * MIB, backedBytes: 6 * MIB });
+      const options = { JOURNAL_DIR: `${disk.path}/journal`, JOURNAL_SYNC_MS: 100 };
+      await diskFailsForGood('thin', options, async () => {});
+    },
+    TEST_MAX_MS,
+  );
+
+  test.skipIf(noStrace !== undefined)(
+    'fault 58: EIO when a segment is written: what there is of them is used, and grown again afterwards',
+    async () => {
+      await kafka.createTopic({ name: 'write-error', partitions: 2 });
+      using dir = tempDir();
+      const options = { ...SMALL, JOURNAL_DIR: dir.path };
+      const files = Array.from(
+        { length: 99 },
+        (_, number) => `${dir.path}/${String(number).padStart(8, '0')}.segment.new`,
+      );
+      const load = { perSecond: 1_000 };
+      await underLoad(kafka, { topic: 'write-error', options, load }, async (scenario) => {
+        const { server } = scenario;
+        const complaints = () => server.log.filter(({ msg }) => msg.includes('segment failed'));
+        {
+          await using _fault = await inject(server.pid, 'write,pwrite64', 'error=EIO', files);
+          await waitFor(() => complaints().length >= 2, {
+            timeoutMs: REACTION_MAX_MS,
+            what: 'two segments that cannot be made',
+          });
+          await scenario.goesOn();
+        }
+        for (const { reason } of complaints()) expect(reason).toContain('EIO');
+        scenario.noteHit();
+        await scenario.delivers(500);
+        expect(await server.metric(DROPPED)).toBe(0);
+      });
+    },
+    TEST_MAX_MS,
+  );
+
+  test.skipIf(noStrace !== undefined)(
+    'fault 59: EIO at one fdatasync of four: the segment is given up, the journal goes on in others, all is delivered',
+    async () => {
+      await kafka.createTopic({ name: 'sync-error', partitions: 2 });
+      const options = { ...SMALL, JOURNAL_SYNC_MS: 100 };
+      const load = { perSecond: 1_000 };
+      await underLoad(kafka, { topic: 'sync-error', options, load }, async (scenario) => {
+        const { server } = scenario;
+        {
+          await using _fault = await inject(server.pid, 'fdatasync', 'error=EIO:when=1+4');
+          await reaches(server, REFUSED, extent(5, 100));
+          await scenario.goesOn();
+        }
+        const complaints = server.log.flatMap(
+          ({ msg }) => /fdatasync (\S+) failed/.exec(msg)?.[1] ?? [],
+        );
+        expect(complaints.length).toBeGreaterThanOrEqual(extent(5, 100));
+        expect(new Set(complaints).size).toBe(complaints.length);
+        scenario.noteHit();
+        await scenario.delivers(500);
+        const refused = await server.metric(REFUSED);
+        await scenario.delivers(500);
+        expect(await server.metric(REFUSED)).toBe(refused);
+        expect(await server.metric(DROPPED)).toBe(0);
+      });
+    },
+    TEST_MAX_MS,
+  );
+
+  test.skipIf(noStrace !== undefined)(
+    'fault 62: while each fdatasync takes 2 s, redirects take as long as before and records are delivered',
+    async () => {
+      await kafka.createTopic({ name: 'slow-sync', partitions: 2 });
+      const options = { ...SMALL, JOURNAL_SYNC_MS: 200 };
+      // Segments that wait for the disk are made up for by new ones.
+      const moreFiles = 64;
+      await underLoad(kafka, { topic: 'slow-sync', options, moreFiles }, async (scenario) => {
+        const { server, load } = scenario;
+        const half = async (
+          delay: string,
+          syncSeconds: number,
+        ): Promise<{ p99Ms: number; slowestMs: number }> => {
+          // Traced in both halves: that alone makes everything slower.
+          await using _fault = await inject(server.pid, 'fdatasync', `delay_enter=${delay}`);
+          const seconds = 'hoplog_journal_sync_seconds_total';
+          const until = (await server.metric(seconds)) + syncSeconds;
+          load.slowestMs = 0;
+          const times = await answerTimes(server.url, extent(1_000, 10_000));
+          await scenario.delivers(extent(2_000, 20_000));
+          // Else nothing was slow.
+          await reaches(server, seconds, until);
+          return { p99Ms: times[Math.floor(times.length * 0.99)]!, slowestMs: load.slowestMs };
+        };
+        const quick = await half('1us', 0);
+        const slow = await half('2s', 3);
+        scenario.noteHit();
+        process.stderr.write(
+          `p99 ${quick.p99Ms.toFixed(1)} ms, then ${slow.p99Ms.toFixed(1)}; ` +
+            `slowest ${quick.slowestMs.toFixed()} ms, then ${slow.slowestMs.toFixed()}\n`,
+        );
+        expect(slow.p99Ms).toBeLessThan(3 * quick.p99Ms + 5);
+        // One that had waited for the disk would have taken 2 s.
+        expect(slow.slowestMs).toBeLessThan(1_000);
+        expect(await server.metric(DROPPED)).toBe(0);
+      });
+    },
+    TEST_MAX_MS,
+  );
+});
+
+/** Milliseconds of requests that are answered and not recorded, one after the other; sorted. */
+async function answerTimes(url: string, count: number): Promise<number[]> {
+  const times: number[] = [];
+  for (let index = 0; index < count; index++) {
+    const started = performance.now();
+    const { status } = await fetch(url, { method: 'DELETE' });
+    times.push(performance.now() - started);
+    expect(status).toBe(405);
+  }
+  return times.toSorted((a, b) => a - b);
+}

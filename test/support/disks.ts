@@ -1,0 +1,125 @@
+// Disks that fail: file systems in a file, mounted through a loop device, and system calls of a running
+// process that return errors or take long (strace). Both need root and Linux: `disksUnavailable` and
+// `straceUnavailable` say why not. Nothing of them outlives its scope.
+
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Subprocess } from 'bun';
+import { tempDir } from './temp-dir.ts';
+import { waitFor } from './wait-for.ts';
+
+const ATTACH_MAX_MS = 10_000;
+const DETACH_MAX_MS = 10_000;
+
+function run(...command: readonly string[]): string {
+  const { exitCode, stdout, stderr } = Bun.spawnSync([...command]);
+  if (exitCode !== 0) throw new Error(`${command.join(' ')}: ${stderr.toString()}`);
+  return stdout.toString().trim();
+}
+
+export interface LoopDisk extends Disposable {
+  /** Where it is mounted. */
+  readonly path: string;
+  /** The kernel finds the file system damaged: ext4 turns read-only under the writers. */
+  turnReadOnly(): void;
+}
+
+export interface LoopDiskOptions {
+  readonly bytes: number;
+  /**
+   * The disk has only so much storage behind it, as a thin volume may: writes beyond that fail when the
+   * kernel gets to them, long after the program made them.
+   */
+  readonly backedBytes?: number;
+}
+
+/** An ext4 of its own. */
+export function loopDisk({ bytes, backedBytes = 2 * bytes }: LoopDiskOptions): LoopDisk {
+  using undo = new DisposableStack();
+  const dir = undo.use(tempDir());
+  const [storage, path] = [join(dir.path, 'storage'), join(dir.path, 'disk')];
+  mkdirSync(storage);
+  mkdirSync(path);
+  run('mount', '-t', 'tmpfs', '-o', `size=${backedBytes}`, 'none', storage);
+  undo.defer(() => run('umount', storage));
+  const image = join(storage, 'image');
+  run('truncate', '--size', String(bytes), image);
+  run('mkfs.ext4', '-q', '-F', '-E', 'lazy_itable_init=0,lazy_journal_init=0', image);
+  const device = run('losetup', '--find', '--show', image);
+  undo.defer(() => run('losetup', '--detach', device));
+  run('mount', '-o', 'errors=remount-ro', device, path);
+  // A process killed a moment ago may still have it open.
+  undo.defer(() => run('umount', '--lazy', path));
+  const name = device.slice('/dev/'.length);
+  const mounted = undo.move();
+  return {
+    path,
+    turnReadOnly: () => writeFileSync(`/sys/fs/ext4/${name}/trigger_fs_error`, 'test'),
+    [Symbol.dispose]: () => mounted.dispose(),
+  };
+}
+
+/** Why there are no loop disks here; undefined where there are. */
+export function disksUnavailable(): string | undefined {
+  if (process.getuid?.() !== 0) return 'mounting needs root';
+  try {
+    using _disk = loopDisk({ bytes: 16 * 2 ** 20 });
+    return undefined;
+  } catch (error) {
+    return (error as Error).message;
+  }
+}
+
+/**
+ * From now on the `calls` of process `pid` and all its threads do what `fault` says, in strace's words:
+ * `error=EIO`, `delay_enter=2s`. Ends with its scope.
+ * @param paths only calls on these files
+ */
+export async function inject(
+  pid: number,
+  calls: string,
+  fault: string,
+  paths: readonly string[] = [],
+): Promise<AsyncDisposable> {
+  const only = paths.flatMap((path) => ['--trace-path', path]);
+  const what = ['-e', `trace=${calls}`, '-e', `inject=${calls}:${fault}`, ...only];
+  const strace = Bun.spawn(['strace', '-f', '-p', String(pid), '-o', '/dev/null', ...what], {
+    stdin: 'ignore',
+    stdout: 'ignore',
+    stderr: 'pipe',
+  });
+  try {
+    await waitFor(() => isTraced(pid, strace), {
+      timeoutMs: ATTACH_MAX_MS,
+      what: `strace to attach to ${pid}`,
+    });
+  } catch (error) {
+    strace.kill();
+    throw new Error(await strace.stderr.text(), { cause: error });
+  }
+  return {
+    [Symbol.asyncDispose]: async () => {
+      strace.kill();
+      await Promise.race([strace.exited, deadline()]);
+    },
+  };
+}
+
+function deadline(): Promise<never> {
+  const { promise, reject } = Promise.withResolvers<never>();
+  setTimeout(() => reject(new Error('strace does not let go')), DETACH_MAX_MS).unref();
+  return promise;
+}
+
+function isTraced(pid: number, strace: Subprocess): boolean {
+  if (strace.exitCode !== null) throw new Error('strace has ended');
+  const status = readFileSync(`/proc/${pid}/status`, 'utf8');
+  return Number(/TracerPid:\s*(\d+)/.exec(status)?.[1]) === strace.pid;
+}
+
+/** Why system calls cannot be made to fail here; undefined where they can. */
+export function straceUnavailable(): string | undefined {
+  if (Bun.which('strace') === null) return 'there is no strace';
+  const probe = Bun.spawnSync(['strace', '-o', '/dev/null', '-e', 'inject=sync:error=EIO', 'true']);
+  return probe.exitCode === 0 ? undefined : `strace: ${probe.stderr.toString().trim()}`;
+}
