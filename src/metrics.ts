@@ -161,7 +161,11 @@ export class Metrics {
   }
 
   async exposition(): Promise<string> {
-    this.#registry ??= this.#build();
+    // A process without a descriptor left cannot load prom-client: the next scrape tries again.
+    this.#registry ??= this.#build().catch((error: Error) => {
+      this.#registry = undefined;
+      throw error;
+    });
     const registry = await this.#registry;
     return `${await registry.metrics()}${this.#histogram()}`;
   }

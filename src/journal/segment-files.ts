@@ -6,14 +6,19 @@ import {
   closeSync,
   fdatasync,
   fdatasyncSync,
+  open,
   openSync,
   readdirSync,
   renameSync,
   statSync,
   unlinkSync,
+  write,
+  writeSync,
 } from 'node:fs';
+import { rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { DescriptorReserve, isExhausted } from './descriptor-reserve.ts';
 import { JournalUnusable, unusable } from './journal-directory.ts';
 import { foreignVersion, Segment } from './segment.ts';
 
@@ -21,6 +26,11 @@ const SEGMENT_NAME = /^(\d{8})\.segment$/;
 /** `blocks` of stat(2) are these, whatever the file system uses. */
 const STAT_BLOCK_BYTES = 512;
 const datasync = promisify(fdatasync);
+const openInBackground = promisify(open);
+const writeInBackground = promisify(write);
+export const ZEROS = new Uint8Array(1 << 20);
+/** Lays aside for so many files at most; a flood of connections that outlasts them is an attack. */
+const RESERVE_MAX = 64;
 
 export class SegmentFiles {
   /** What was in the directory, by file name. */
@@ -29,6 +39,7 @@ export class SegmentFiles {
   readonly #onError: (action: string, error: Error) => void;
   readonly #lock: Database;
   readonly #descriptors = new Map<Segment, number>();
+  readonly #reserve = new DescriptorReserve();
   #lastNumber = 0;
   #bytes = 0;
 
@@ -54,16 +65,52 @@ export class SegmentFiles {
     return this.#bytes;
   }
 
-  /** For a file that is to be created. */
-  newPath(): string {
-    this.#lastNumber++;
-    const name = `${String(this.#lastNumber).padStart(8, '0')}.segment`;
-    return join(this.#directory, name);
+  /**
+   * Lays descriptors aside for so many files that may be created yet, and one for the moment in which
+   * a file is mapped; false where the process may not have them.
+   */
+  reserve(files: number): boolean {
+    return this.#reserve.hold(files > 0 ? Math.min(files, RESERVE_MAX) + 1 : 0);
   }
 
-  /** Opens a file that was created meanwhile. */
-  add(path: string): Segment {
-    return this.#keep(new Segment(path, Bun.mmap(path, { shared: true })));
+  /** A new file of zeros, on the disk; off the main thread. @throws what the disk says */
+  async create(bytes: number): Promise<Segment> {
+    const path = this.#newPath();
+    const created = `${path}.new`;
+    let descriptor: number | undefined;
+    try {
+      descriptor = await openInBackground(created, 'w+').catch((error: Error) => {
+        if (!isExhausted(error)) throw error;
+        return this.#reserve.open(() => openSync(created, 'w+'));
+      });
+      for (let at = 0; at < bytes; at += ZEROS.length) {
+        await writeInBackground(descriptor, ZEROS, 0, Math.min(ZEROS.length, bytes - at), null);
+      }
+      await datasync(descriptor);
+      await rename(created, path);
+      return this.#keep(this.#map(path), descriptor);
+    } catch (error) {
+      discard(descriptor, [created, path]);
+      throw error;
+    }
+  }
+
+  /** The same on the main thread and in memory only: in a hurry. */
+  createNow(bytes: number): Segment {
+    const path = this.#newPath();
+    const created = `${path}.new`;
+    let descriptor: number | undefined;
+    try {
+      descriptor = this.#reserve.open(() => openSync(created, 'w+'));
+      for (let at = 0; at < bytes; at += ZEROS.length) {
+        writeSync(descriptor, ZEROS, 0, Math.min(ZEROS.length, bytes - at));
+      }
+      renameSync(created, path);
+      return this.#keep(this.#map(path), descriptor);
+    } catch (error) {
+      discard(descriptor, [created, path]);
+      throw error;
+    }
   }
 
   async sync(segment: Segment): Promise<void> {
@@ -93,15 +140,25 @@ export class SegmentFiles {
   close(): void {
     for (const descriptor of this.#descriptors.values()) closeSync(descriptor);
     this.#descriptors.clear();
+    this.#reserve[Symbol.dispose]();
     this.#lock.close();
   }
 
-  #keep(segment: Segment): Segment {
-    const { path } = segment;
-    this.#descriptors.set(
-      segment,
-      opened(path, () => openSync(path, 'r+')),
+  #newPath(): string {
+    this.#lastNumber++;
+    const name = `${String(this.#lastNumber).padStart(8, '0')}.segment`;
+    return join(this.#directory, name);
+  }
+
+  #map(path: string): Segment {
+    return new Segment(
+      path,
+      this.#reserve.open(() => Bun.mmap(path, { shared: true })),
     );
+  }
+
+  #keep(segment: Segment, descriptor: number): Segment {
+    this.#descriptors.set(segment, descriptor);
     this.#bytes += segment.bytes;
     return segment;
   }
@@ -114,7 +171,10 @@ export class SegmentFiles {
     if (number === undefined) return undefined;
     this.#lastNumber = Math.max(this.#lastNumber, Number(number));
     const segment = openSegment(path);
-    if (segment && !segment.damaged) return this.#keep(segment);
+    if (segment && !segment.damaged) {
+      const descriptor = opened(path, () => openSync(path, 'r+'));
+      return this.#keep(segment, descriptor);
+    }
     renameSync(path, `${path}.damaged`);
     this.#onError(`read ${path}, now ${path}.damaged`, new Error('no valid identity'));
     return undefined;
@@ -148,8 +208,14 @@ function opened<Opened>(path: string, open: () => Opened): Opened {
   }
 }
 
+/** A file that could not be made. */
+function discard(descriptor: number | undefined, paths: readonly string[]): void {
+  if (descriptor !== undefined) closeSync(descriptor);
+  for (const path of paths) remove(path);
+}
+
 /** Removes a file that may not be there. Never throws: some callers are on the way of a request. */
-export function remove(path: string): Error | undefined {
+function remove(path: string): Error | undefined {
   try {
     unlinkSync(path);
     return undefined;

@@ -6,11 +6,10 @@
 // Released files are synced before they begin anew: what Kafka has must be on the disk before the
 // proof of it is overwritten (the other order is a crash loop, vectordotdev/vector#25570).
 
-import { closeSync, openSync, renameSync, writeSync } from 'node:fs';
-import { open, rename } from 'node:fs/promises';
-import { claimDirectory, requireRoom } from './journal-directory.ts';
+import { writeSync } from 'node:fs';
+import { claimDirectory, JournalUnusable, requireRoom } from './journal-directory.ts';
 import type { Segment } from './segment.ts';
-import { remove, SegmentFiles } from './segment-files.ts';
+import { SegmentFiles, ZEROS } from './segment-files.ts';
 
 /** Creating a file on a full disk fails slowly; once a second is often enough. */
 const GROW_RETRY_MS = 1000;
@@ -23,7 +22,6 @@ const GROW_RETRY_MS = 1000;
 const GENERATION_LEAP = 1024;
 /** No file system makes a smaller hole than the page that is mapped. */
 const HOLE_BYTES = 4096;
-const ZEROS = new Uint8Array(1 << 20);
 
 export interface StoreOptions {
   readonly directory: string;
@@ -63,6 +61,7 @@ export class SegmentStore {
     try {
       this.#sort();
       requireRoom(directory, journalBytes - this.bytes, journalBytes);
+      this.#requireDescriptors();
     } catch (error) {
       this.#files.close();
       throw error;
@@ -134,6 +133,20 @@ export class SegmentStore {
     return this.bytes + this.#options.segmentBytes <= this.#options.journalBytes;
   }
 
+  /** So many more fit into JOURNAL_BYTES. */
+  get #filesToCome(): number {
+    const { journalBytes, segmentBytes } = this.#options;
+    return Math.max(0, Math.floor((journalBytes - this.#files.bytes) / segmentBytes));
+  }
+
+  #requireDescriptors(): void {
+    if (this.#files.reserve(this.#filesToCome)) return;
+    throw new JournalUnusable(
+      `too few file descriptors for JOURNAL_DIR=${this.#options.directory}: it may come to need ` +
+        `${this.#filesToCome} more. Raise the limit of open files (ulimit -n)`,
+    );
+  }
+
   async #prepareSpares(): Promise<void> {
     while (!this.#closed) {
       const released = this.#nextReleased();
@@ -151,15 +164,11 @@ export class SegmentStore {
   }
 
   async #grow(): Promise<void> {
-    const path = this.#files.newPath();
     this.#growingBytes = this.#options.segmentBytes;
     try {
-      await fillWithZeros(`${path}.new`, this.#options.segmentBytes);
-      await rename(`${path}.new`, path);
-      this.#spares.push(this.#begin(this.#files.add(path)));
+      this.#spares.push(this.#beginNew(await this.#files.create(this.#options.segmentBytes)));
     } catch (error) {
       this.#againAt.prepare = performance.now() + GROW_RETRY_MS;
-      for (const half of [`${path}.new`, path]) remove(half);
       throw error;
     } finally {
       this.#growingBytes = 0;
@@ -181,18 +190,10 @@ export class SegmentStore {
 
   #createNow(): Segment | undefined {
     if (!this.#mayGrow('now')) return undefined;
-    const path = this.#files.newPath();
     try {
-      const descriptor = openSync(`${path}.new`, 'w');
-      for (let at = 0; at < this.#options.segmentBytes; at += ZEROS.length) {
-        writeSync(descriptor, ZEROS, 0, Math.min(ZEROS.length, this.#options.segmentBytes - at));
-      }
-      closeSync(descriptor);
-      renameSync(`${path}.new`, path);
-      return this.#begin(this.#files.add(path));
+      return this.#beginNew(this.#files.createNow(this.#options.segmentBytes));
     } catch (error) {
       this.#againAt.now = performance.now() + GROW_RETRY_MS;
-      for (const half of [`${path}.new`, path]) remove(half);
       this.#options.onError('create a journal segment', error as Error);
       return undefined;
     }
@@ -214,6 +215,11 @@ export class SegmentStore {
 
   #beginReleased(segment: Segment): Segment {
     this.#released.shift();
+    return this.#begin(segment);
+  }
+
+  #beginNew(segment: Segment): Segment {
+    this.#files.reserve(this.#filesToCome);
     return this.#begin(segment);
   }
 
@@ -253,17 +259,5 @@ function fillHoles(segment: Segment, descriptor: number): void {
   for (let at = 0; at < segment.bytes; at += HOLE_BYTES) {
     const block = segment.words.subarray(at / 4, at / 4 + blockWords);
     if (block.every((word) => word === 0)) writeSync(descriptor, ZEROS, 0, block.byteLength, at);
-  }
-}
-
-async function fillWithZeros(path: string, bytes: number): Promise<void> {
-  const file = await open(path, 'w');
-  try {
-    for (let at = 0; at < bytes; at += ZEROS.length) {
-      await file.write(ZEROS, 0, Math.min(ZEROS.length, bytes - at));
-    }
-    await file.datasync();
-  } finally {
-    await file.close();
   }
 }

@@ -2,11 +2,12 @@
 // so that no name is given twice, and unlocked again when opening fails. What a start makes of odd files
 // is in segment-store.test.ts.
 
-import { expect, test } from 'bun:test';
-import { existsSync, writeFileSync } from 'node:fs';
+import { expect, spyOn, test } from 'bun:test';
+import { existsSync, readdirSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { claimDirectory, JournalLocked } from '../../src/journal/journal-directory.ts';
 import { SegmentFiles } from '../../src/journal/segment-files.ts';
+import { failureOf } from '../support/failure-of.ts';
 import { memorySegment } from '../support/segments.ts';
 import { tempDir } from '../support/temp-dir.ts';
 
@@ -38,16 +39,34 @@ test('all segments are found and counted; a deleted one is gone from disk and co
   files.close();
 });
 
-test('a new file is numbered behind all there are, and counted once it is there', () => {
+test('a new file is zeros, numbered behind all there are, and counted once it is there', async () => {
   using dir = tempDir();
   segmentFile(dir.path, 4, 1);
   const files = openFiles(dir.path);
-  expect([files.newPath(), files.newPath()]).toEqual([
+  const created = [files.createNow(BYTES), await files.create(BYTES)];
+  expect(created.map(({ path }) => path)).toEqual([
     join(dir.path, '00000005.segment'),
     join(dir.path, '00000006.segment'),
   ]);
-  expect(files.add(segmentFile(dir.path, 6, 1)).generation).toBe(1);
-  expect(files.bytes).toBe(2 * BYTES);
+  for (const { path, bytes, words, generation } of created) {
+    expect([bytes, statSync(path).size, generation]).toEqual([BYTES, BYTES, 0]);
+    expect(words.every((word) => word === 0)).toBe(true);
+  }
+  expect(files.bytes).toBe(3 * BYTES);
+  files.close();
+});
+
+test('of a file that cannot be created nothing is left', async () => {
+  using dir = tempDir();
+  const files = openFiles(dir.path);
+  using mmap = spyOn(Bun, 'mmap').mockImplementation(() => {
+    throw new Error('no room in memory');
+  });
+  expect(() => files.createNow(BYTES)).toThrow('no room');
+  expect((await failureOf(files.create(BYTES))).message).toContain('no room');
+  expect(mmap).toHaveBeenCalledTimes(2);
+  expect(readdirSync(dir.path).filter((name) => name.includes('segment'))).toEqual([]);
+  expect(files.bytes).toBe(0);
   files.close();
 });
 
