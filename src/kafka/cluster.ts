@@ -13,6 +13,7 @@ import createConnectionPoolBuilder, {
 } from 'kafkajs/src/cluster/connectionPoolBuilder.js';
 import { createLogger, LEVELS } from 'kafkajs/src/loggers/index.js';
 import RequestQueue from 'kafkajs/src/network/requestQueue/index.js';
+import { FrameGuard } from './frame-guard.ts';
 import {
   type KafkaRequest,
   type MetadataAnswer,
@@ -262,13 +263,18 @@ function openSocket({ host, port, onConnect }: BrokerAddress & { onConnect: () =
   return socket;
 }
 
-/** kafkajs throws out of its `data` listener on a frame that makes no sense: end the connection. */
+/**
+ * kafkajs throws out of its `data` listener on a frame that makes no sense, or waits for one that will
+ * never be whole: end the connection.
+ */
 function guardData(socket: Socket): void {
+  const guard = new FrameGuard();
   const on = socket.on.bind(socket);
   socket.on = (event: string, listener: Parameters<typeof on>[1]): Socket => {
     if (event !== 'data') return on(event, listener);
     return on('data', (chunk: Buffer) => {
       try {
+        guard.check(chunk);
         listener(chunk);
       } catch (error) {
         socket.destroy(error as Error);

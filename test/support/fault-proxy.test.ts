@@ -69,6 +69,17 @@ for (const { mischief, appended, found } of SPOILED) {
   });
 }
 
+test('a batch with a bit flipped on the way is corrupt to the broker, and sound the next time', async () => {
+  await using way = await proxied();
+  const fault = way.proxy.inflict({ kind: 'bit flipped' }, { api: 'produce', times: 1 });
+  way.shipping.batch(4);
+  await way.shipping.deliverAll();
+  expect(fault.hits).toBe(1);
+  expect(way.shipping.producer.counters.refusals).toEqual(new Map([['CORRUPT_MESSAGE', 1]]));
+  const [, flipped, sound] = way.fake.partitions[0]!.seen;
+  expect(flipped!.bytes.equals(sound!.bytes)).toBe(false);
+});
+
 test('answers are lost together once there are as many as was said', async () => {
   await using way = await proxied();
   const fault = way.proxy.inflict({ kind: 'answer lost', count: 3 }, { api: 'produce', times: 3 });

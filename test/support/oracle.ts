@@ -87,8 +87,15 @@ export class Oracle {
     request.status = status;
   }
 
-  /** Compares click records (JSON) with what was issued and answered. */
-  judge(records: readonly TopicRecord[]): Faults & { readonly delivered: readonly Delivered[] } {
+  /**
+   * Compares click records (JSON) with what was issued and answered.
+   * `examplesMax`: of each fault; Infinity = all, to be compared with what is said to be lost.
+   */
+  judge(
+    records: readonly TopicRecord[],
+    examplesMax = EXAMPLES_MAX,
+  ): Faults & { readonly delivered: readonly Delivered[] } {
+    const examples = (found: readonly unknown[]): string[] => someOf(found, examplesMax);
     const delivered = records.map(readDelivered);
     const times = new Map<number, number>();
     for (const { number } of delivered) times.set(number, (times.get(number) ?? 0) + 1);
@@ -175,8 +182,8 @@ function textOf({ record }: Delivered): string {
   return `partition ${record.partition} offset ${record.offset}: ${record.value.toString()}`;
 }
 
-function examples(found: readonly unknown[]): string[] {
-  const shown = found.slice(0, EXAMPLES_MAX).map((example) => String(example));
+function someOf(found: readonly unknown[], count: number): string[] {
+  const shown = found.slice(0, count).map((example) => String(example));
   const more = found.length - shown.length;
   return more > 0 ? [...shown, `… and ${more} more`] : shown;
 }

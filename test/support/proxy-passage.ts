@@ -20,7 +20,10 @@ export type Mischief =
   /** The connection ends as the request comes: the broker sees nothing of it. */
   | { readonly kind: 'cut' }
   /** The connection ends when half of it has gone: for the broker no request, or half of one. */
-  | { readonly kind: 'half a request' | 'half an answer' }
+  | { readonly kind: 'half a request' }
+  | { readonly kind: 'half an answer' }
+  /** A bit of its last byte arrives as it was not sent: a batch whose CRC is wrong. */
+  | { readonly kind: 'bit flipped' }
   /**
    * The broker did what was asked; the connection ends instead of the answer. With a `count`, answers are
    * held until there are so many, and lost together.
@@ -40,6 +43,16 @@ export type Mischief =
   | { readonly kind: 'garbled'; readonly garble: (answer: Buffer) => Buffer }
   /** Of Metadata: changed in place. */
   | { readonly kind: 'metadata'; readonly change: (metadata: Metadata) => void };
+
+/** What happens to an answer, apart from being lost. */
+type SpoiledAnswer = Exclude<
+  Mischief,
+  { kind: 'cut' | 'half a request' | 'bit flipped' | 'answer lost' }
+>;
+
+function spoilsAnswer(mischief: Mischief): mischief is SpoiledAnswer {
+  return !['cut', 'half a request', 'bit flipped', 'answer lost'].includes(mischief.kind);
+}
 
 /** A fault that a request has met: `hit` is called when it really happens. */
 export interface Met {
@@ -146,7 +159,8 @@ export class Passage {
       this.#flush();
       return;
     }
-    this.#toBroker.send(frame);
+    if (kind === 'bit flipped') met?.hit();
+    this.#toBroker.send(kind === 'bit flipped' ? bitFlipped(frame) : frame);
   }
 
   #answer(frame: Buffer): void {
@@ -158,17 +172,17 @@ export class Passage {
     const answer = isMetadata
       ? rewriteMetadata(frame, (metadata) => this.#rules.locate(metadata))
       : frame;
-    if (!met) exchange.answer = answer;
-    else if (met.mischief.kind === 'answer lost') this.#lose(met, met.mischief.count);
-    else this.#spoil(exchange, answer, met);
+    if (met?.mischief.kind === 'answer lost') this.#lose(met, met.mischief.count);
+    else if (met && spoilsAnswer(met.mischief)) {
+      met.hit();
+      this.#spoil(exchange, answer, met.mischief);
+    } else exchange.answer = answer;
     this.#flush();
   }
 
   /** Lets the fault happen to the answer. */
-  #spoil(exchange: Exchange, answer: Buffer, met: Met): void {
-    const { mischief } = met;
+  #spoil(exchange: Exchange, answer: Buffer, mischief: SpoiledAnswer): void {
     const { seen } = exchange;
-    met.hit();
     switch (mischief.kind) {
       case 'refused':
       case 'answered':
@@ -196,11 +210,6 @@ export class Passage {
         this.#closed = true;
         this.#client.end(answer.subarray(0, answer.length >> 1));
         this.#broker.destroy();
-        return;
-      case 'cut':
-      case 'half a request':
-      case 'answer lost':
-        throw new Error(`"${mischief.kind}" spoils no answer`);
     }
   }
 
@@ -218,6 +227,12 @@ export class Passage {
       this.#toClient.send(head.answer);
     }
   }
+}
+
+function bitFlipped(frame: Buffer): Buffer {
+  const flipped = Buffer.from(frame);
+  flipped[flipped.length - 1]! ^= 1;
+  return flipped;
 }
 
 /** How slow a link is. */
