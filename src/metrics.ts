@@ -25,9 +25,14 @@ export interface Parts {
       sealed: number;
       lostBytes: number;
       recycledSegments: number;
+      machineStops: number;
       refusedSegments: number;
     };
-    readonly syncs: { readonly rounds: number; readonly seconds: number };
+    readonly syncs: {
+      readonly rounds: number;
+      readonly seconds: number;
+      readonly givenUp: number;
+    };
     readonly bytes: number;
     readonly backlogBytes: number;
     readonly oldestTimestamp: number | undefined;
@@ -83,20 +88,7 @@ export function metricSource({ listener, batcher, journal, delivery }: Parts): M
       ],
       hoplog_appended_total: ['Records appended to the journal', () => log.appended],
       hoplog_sealed_batches_total: ['Batches sealed', () => log.sealed],
-      hoplog_journal_syncs_total: ['fdatasync rounds', () => journal.syncs.rounds],
-      hoplog_journal_sync_seconds_total: ['Time spent in them', () => journal.syncs.seconds],
-      hoplog_journal_unreadable_bytes_total: [
-        'Bytes of batches found damaged after a crash',
-        () => log.lostBytes + (delivery?.lostBytes ?? 0),
-      ],
-      hoplog_journal_recycled_segments_total: [
-        'Oldest segments overwritten in local mode',
-        () => log.recycledSegments,
-      ],
-      hoplog_journal_refused_segments_total: [
-        'Segments given up because fdatasync failed',
-        () => log.refusedSegments,
-      ],
+      ...journalCounters(journal, delivery),
       hoplog_acknowledged_total: ['Records Kafka acknowledged', () => kafka?.acknowledged ?? 0],
       hoplog_acknowledged_batches_total: [
         'Batches Kafka acknowledged',
@@ -130,6 +122,36 @@ export function metricSource({ listener, batcher, journal, delivery }: Parts): M
     },
     refusals: () => kafka?.refusals ?? new Map(),
     deviations: () => delivery?.deviations.counts ?? new Map(),
+  };
+}
+
+function journalCounters(
+  { counters, syncs }: Parts['journal'],
+  delivery: Parts['delivery'],
+): MetricSource['counters'] {
+  return {
+    hoplog_journal_syncs_total: ['fdatasync rounds', () => syncs.rounds],
+    hoplog_journal_sync_seconds_total: ['Time spent in them', () => syncs.seconds],
+    hoplog_journal_unsynced_sends_total: [
+      'Batches sent before their sequence numbers were on the disk: it took too long',
+      () => syncs.givenUp,
+    ],
+    hoplog_journal_unreadable_bytes_total: [
+      'Bytes of batches found damaged after a crash',
+      () => counters.lostBytes + (delivery?.lostBytes ?? 0),
+    ],
+    hoplog_journal_machine_stops_total: [
+      'Starts after the machine went down under hoplog: the log names what may be lost',
+      () => counters.machineStops,
+    ],
+    hoplog_journal_recycled_segments_total: [
+      'Oldest segments overwritten in local mode',
+      () => counters.recycledSegments,
+    ],
+    hoplog_journal_refused_segments_total: [
+      'Segments given up because fdatasync failed',
+      () => counters.refusedSegments,
+    ],
   };
 }
 

@@ -7,6 +7,7 @@ import { type Config, flagOf } from './config.ts';
 import { checkHost, Listener } from './http/listener.ts';
 import { defaultRedirect } from './http/redirect.ts';
 import { Journal } from './journal/journal.ts';
+import type { Hole } from './journal/recovery.ts';
 import { Cluster } from './kafka/cluster.ts';
 import { Delivery } from './kafka/delivery.ts';
 import { type DeviationReport, Deviations } from './kafka/deviations.ts';
@@ -14,6 +15,7 @@ import { Quarantine } from './kafka/quarantine.ts';
 import { Topic } from './kafka/topic.ts';
 import { Metrics, metricSource } from './metrics.ts';
 import { Batcher } from './record/batcher.ts';
+import { idOf, reportDamage } from './record/damage.ts';
 import { encoderFor } from './record/encode.ts';
 import { knownRanges } from './record/known-ranges.ts';
 import { loadRecordKind } from './record/load-record-kind.ts';
@@ -128,6 +130,8 @@ export class Service {
       syncMs: JOURNAL_SYNC_MS,
       recycleOldest: KAFKA_BROKERS.length === 0,
       onError: this.#onJournalError,
+      onHole: (hole) => this.#onHole(hole, JOURNAL_DIR),
+      onMachineStopped: (newest) => this.#onMachineStopped(newest, JOURNAL_DIR),
     });
   }
 
@@ -148,6 +152,8 @@ export class Service {
       deviations: new Deviations((report) => logDeviation(log, report)),
       onWarning,
       onError: this.#onJournalError,
+      onHole: this.#onHole,
+      onMachineStopped: this.#onMachineStopped,
       onAcknowledged: (ageMs) => this.metrics.observeAcknowledged(ageMs),
       onTakenOver: (journal, bytes) =>
         log.info({ journal, bytes }, 'took over a journal that nobody uses'),
@@ -161,6 +167,19 @@ export class Service {
 
   readonly #onJournalError = (action: string, error: Error): void => {
     this.#log.error({ reason: error.message }, `journal: ${action} failed`);
+  };
+
+  readonly #onHole = (hole: Hole, journal: string): void => {
+    this.#log.error({ ...reportDamage(hole), journal }, 'records lost');
+  };
+
+  /** What the journal has it has; behind that, nobody knows what there was. */
+  readonly #onMachineStopped = (newest: Uint8Array | undefined, journal: string): void => {
+    this.#log.warn(
+      { behind: newest && idOf(newest), journal },
+      'the machine went down under the last hoplog: records behind this one may be lost, ' +
+        `those of its last ${this.#config.JOURNAL_SYNC_MS} ms and of the fdatasync then running`,
+    );
   };
 }
 

@@ -5,8 +5,9 @@
 import { BATCH_HEADER_BYTES } from '../record-batch.ts';
 import { Cursor, type JournalledBatch } from './cursor.ts';
 import { batchStart, type Placement, placeBatch, placementIntact } from './journalled-batch.ts';
-import { findBatch, isIntact } from './recovery.ts';
+import { findBatch, type Hole, isIntact, lastValue, newestValue, oldestValue } from './recovery.ts';
 import type { Segment } from './segment.ts';
+import type { Syncer } from './syncer.ts';
 
 export abstract class Backlog {
   /** Called in the tick a batch is sealed in. */
@@ -17,13 +18,13 @@ export abstract class Backlog {
   /** Undefined = all segments are read. */
   #reading: Segment | undefined;
   #readPosition = 0;
+  /** The batch found last in the segment that is read. */
+  #previous: { readonly position: number; readonly end: number } | undefined;
 
-  /** Will be synced soon. */
-  protected abstract touch(segment: Segment): void;
+  protected abstract get syncer(): Syncer;
   /** All of it is Kafka's: it has left the chain. */
   protected abstract release(segment: Segment): void;
-  /** Bytes that should have been batches and are not readable. */
-  protected abstract noteLost(segment: Segment, bytes: number): void;
+  protected abstract noteHole(segment: Segment, hole: Hole): void;
 
   /** The oldest sealed batch that nobody has taken yet. */
   take(): JournalledBatch | undefined {
@@ -55,17 +56,31 @@ export abstract class Backlog {
     return isIntact(segment, position);
   }
 
-  /** Writes partition, producer id, epoch and sequence into the batch: before its first send. */
+  /**
+   * Writes partition, producer id, epoch and sequence into the batch: before its first send, which has
+   * to wait until it is `durable`. Else a power cut could leave a batch that Kafka has and nobody knows.
+   */
   place(batch: JournalledBatch, placement: Placement): void {
     placeBatch(batch.segment.buffer, batch.position, batch.end, placement);
     batch.placement = placement;
-    this.touch(batch.segment);
+    batch.syncRound = this.syncer.nextRound;
+    this.syncer.touch(batch.segment);
+  }
+
+  /** Would a power cut leave the placed batch, and what it was placed with? */
+  isDurable(batch: JournalledBatch): boolean {
+    return this.syncer.hasEnded(batch.syncRound);
+  }
+
+  /** Until it is, or the disk has proven unable: syncer.ts. Batches placed before share the fdatasync. */
+  durable(batch: JournalledBatch): Promise<void> {
+    return this.syncer.ended(batch.syncRound);
   }
 
   /** Kafka has it (or it was given up by a counted rule): its room may be used again. */
   acknowledge(batch: JournalledBatch): void {
     this.#cursor.acknowledge(batch);
-    this.touch(batch.segment);
+    this.syncer.touch(batch.segment);
     this.releaseIfClear(batch.segment);
   }
 
@@ -119,6 +134,7 @@ export abstract class Backlog {
   #readFrom(segment: Segment | undefined): void {
     this.#reading = segment;
     this.#readPosition = segment?.acknowledged ?? 0;
+    this.#previous = undefined;
   }
 
   #read(): JournalledBatch | undefined {
@@ -130,14 +146,28 @@ export abstract class Backlog {
     const found = findBatch(segment, from, to);
     this.#readPosition = found ? batchStart(found.header.end) : to;
     if (!found) {
-      if (segment.closed !== undefined) this.noteLost(segment, to - from);
+      // Where a segment ends that was never closed, nobody knows.
+      if (segment.closed !== undefined) this.#reportHole(segment, from, to);
       return undefined;
     }
-    this.noteLost(segment, found.lostBytes);
-    const { position, header } = found;
+    const { position, header, lostBytes } = found;
+    if (lostBytes > 0) this.#reportHole(segment, from, position);
+    this.#previous = { position, end: header.end };
     const recovered = position < segment.recoveredEnd;
     const torn = recovered && header.placement && !placementIntact(segment.buffer, position);
-    return { ...header, placement: torn ? undefined : header.placement, segment, position };
+    const placement = torn ? undefined : header.placement;
+    // All that was found at the start is synced in the first round.
+    return { ...header, placement, segment, position, syncRound: 1 };
+  }
+
+  #reportHole(segment: Segment, from: number, to: number): void {
+    const previous = this.#previous;
+    const index = this.chain.indexOf(segment);
+    const before = previous
+      ? lastValue(segment, previous.position, previous.end)
+      : newestValue(this.chain.slice(0, index + 1), from);
+    const after = oldestValue(this.chain.slice(index), to);
+    this.noteHole(segment, { before, after, bytes: to - batchStart(from) });
   }
 
   /** Timestamp of the oldest sealed batch that nobody has taken. */

@@ -11,6 +11,8 @@ export interface JournalledBatch extends Omit<JournalledHeader, 'placement'> {
   readonly segment: Segment;
   readonly position: number;
   placement: Placement | undefined;
+  /** The round of fdatasync that puts its placement on the disk. */
+  syncRound: number;
 }
 
 export class Cursor {

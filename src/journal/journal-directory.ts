@@ -1,18 +1,11 @@
-// May this process use the directory: rights, lock, room, and what the disk under it is good for.
+// May this process use the directory: rights, room, and what the disk under it is good for.
 // Knows nothing of what is in the files.
 
-import { Database, SQLiteError } from 'bun:sqlite';
-import {
-  closeSync,
-  mkdirSync,
-  openSync,
-  readFileSync,
-  statfsSync,
-  unlinkSync,
-  writeFileSync,
-} from 'node:fs';
-import { join } from 'node:path';
+import { closeSync, fsync, fsyncSync, mkdirSync, openSync, statfsSync, unlinkSync } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
+import { promisify } from 'node:util';
 
+const sync = promisify(fsync);
 /** File systems that are gone with the power: tmpfs and ramfs, by the number statfs gives. */
 const VOLATILE_TYPES = [0x01021994, 0x858458f6];
 
@@ -27,12 +20,18 @@ export class JournalLocked extends JournalUnusable {
 }
 
 /**
- * Makes the directory, and holds it until the process ends or the answer is closed.
- * @throws {JournalUnusable} no rights, no room for a file, held by another process
+ * Makes the directory if there is none, and sees whether it can be written to.
+ * @throws {JournalUnusable}
  */
-export function claimDirectory(directory: string): Database {
-  makeWritable(directory);
-  return lockDirectory(directory);
+export function makeWritable(directory: string): void {
+  const probe = join(directory, '.writable');
+  try {
+    makeDirectory(resolve(directory));
+    closeSync(openSync(probe, 'w'));
+    unlinkSync(probe);
+  } catch (error) {
+    throw unusable(`cannot write to JOURNAL_DIR=${directory}`, error);
+  }
 }
 
 /** @throws {JournalUnusable} `bytes` more do not fit */
@@ -67,62 +66,32 @@ function remedyFor(code: string): string {
   return 'Create it, give this user write access to it and its files, or name another directory';
 }
 
-function makeWritable(directory: string): void {
-  const probe = join(directory, '.writable');
-  try {
-    mkdirSync(directory, { recursive: true });
-    closeSync(openSync(probe, 'w'));
-    unlinkSync(probe);
-  } catch (error) {
-    throw unusable(`cannot write to JOURNAL_DIR=${directory}`, error);
+/** With its parents, and with the names of those it made on the disk. */
+function makeDirectory(directory: string): void {
+  const first = mkdirSync(directory, { recursive: true });
+  if (first === undefined) return;
+  for (let made = directory; made.length >= first.length; made = dirname(made)) {
+    syncDirectoryNow(dirname(made));
   }
 }
 
-/**
- * SQLite's exclusive lock is a POSIX lock: the kernel drops it with the process, however that
- * ended, and it holds between containers that share a volume. Bun offers no flock of its own.
- * The file stays: were it removed, two processes could hold "the" lock on two files of one name.
- *
- * @throws {JournalUnusable}
- */
-export function lockDirectory(directory: string): Database {
-  const path = join(directory, 'lock');
-  let lock: Database | undefined;
+/** A file's name is in its directory, not in the file: without this a power cut may take the name. */
+export async function syncDirectory(directory: string): Promise<void> {
+  const descriptor = openSync(directory, 'r');
   try {
-    lock = new Database(path, { create: true });
-    lock.run('PRAGMA locking_mode = EXCLUSIVE');
-    lock.run('BEGIN EXCLUSIVE');
-  } catch (error) {
-    lock?.close();
-    if (!isBusy(error)) throw unusable(`cannot lock ${path} of JOURNAL_DIR=${directory}`, error);
-    const owner = readOwner(directory);
-    throw new JournalLocked(
-      `the journal ${directory} is in use by another hoplog${owner}. ` +
-        'Stop that one first, or give this one its own JOURNAL_DIR',
-    );
-  }
-  noteOwner(directory);
-  return lock;
-}
-
-function isBusy(error: unknown): boolean {
-  return error instanceof SQLiteError && (error.code ?? '').startsWith('SQLITE_BUSY');
-}
-
-/** A hint for the message above, no more: the lock itself is the kernel's. */
-function noteOwner(directory: string): void {
-  try {
-    writeFileSync(join(directory, 'owner'), `${process.pid}\n`);
-  } catch {
-    // Then the message names no process.
+    await sync(descriptor);
+  } finally {
+    closeSync(descriptor);
   }
 }
 
-function readOwner(directory: string): string {
+/** The same on the main thread. */
+export function syncDirectoryNow(directory: string): void {
+  const descriptor = openSync(directory, 'r');
   try {
-    return ` (process ${readFileSync(join(directory, 'owner'), 'utf8').trim()})`;
-  } catch {
-    return '';
+    fsyncSync(descriptor);
+  } finally {
+    closeSync(descriptor);
   }
 }
 

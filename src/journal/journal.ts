@@ -14,7 +14,7 @@ import {
 import { Backlog } from './backlog.ts';
 import { batchStart } from './journalled-batch.ts';
 import { OpenBatch } from './open-batch.ts';
-import { recoverTail } from './recovery.ts';
+import { type Hole, newestValue, recoverTail } from './recovery.ts';
 import { FIRST_BATCH_AT, type Segment } from './segment.ts';
 import { isVolatile, JournalUnusable } from './journal-directory.ts';
 import { RESERVE_BYTES, segmentBytesFor } from './segment-size.ts';
@@ -33,6 +33,13 @@ export interface JournalOptions {
   /** Local mode: nobody acknowledges, the oldest segment makes room. */
   readonly recycleOldest: boolean;
   readonly onError: (action: string, error: Error) => void;
+  /** Batches were damaged, after a crash: what stood there is lost. */
+  readonly onHole?: (hole: Hole) => void;
+  /**
+   * The machine went down under the process before this one. `newest`: the last value that is left;
+   * what was appended behind it, up to syncMs and the fdatasync then running, is lost.
+   */
+  readonly onMachineStopped?: (newest: Uint8Array | undefined) => void;
 }
 
 export interface JournalCounters {
@@ -42,6 +49,8 @@ export interface JournalCounters {
   lostBytes: number;
   /** Local mode: oldest segments that made room. */
   recycledSegments: number;
+  /** 1 = the machine went down under the process before this one. */
+  machineStops: number;
   /** Segments that the disk refused to keep: delivered from memory, then deleted. */
   refusedSegments: number;
 }
@@ -52,6 +61,7 @@ export class Journal extends Backlog {
     sealed: 0,
     lostBytes: 0,
     recycledSegments: 0,
+    machineStops: 0,
     refusedSegments: 0,
   };
   readonly #options: JournalOptions;
@@ -65,7 +75,7 @@ export class Journal extends Backlog {
   #full = false;
   /** Where the next batch of the active segment starts. */
   #nextPosition = FIRST_BATCH_AT;
-  readonly #syncer: Syncer;
+  protected readonly syncer: Syncer;
 
   /** @throws {JournalUnusable} */
   constructor(options: JournalOptions) {
@@ -75,11 +85,15 @@ export class Journal extends Backlog {
     const onRefused = (segment: Segment, error: Error): void => this.#giveUp(segment, error);
     const segmentBytes = segmentBytesFor(journalBytes, batchBytes);
     this.#store = new SegmentStore({ directory, segmentBytes, journalBytes, onError, onRefused });
+    for (const segment of this.#store.recovered) segment.recoveredEnd = segment.bytes;
+    if (this.#store.machineStopped) {
+      this.counters.machineStops++;
+      options.onMachineStopped?.(newestValue(this.#store.recovered));
+    }
     this.chain.push(...this.#store.recovered.filter((segment) => this.#hasBacklog(segment)));
-    for (const segment of this.chain) segment.recoveredEnd = segment.bytes;
     this.#active = this.#continueTail() ?? this.#firstSegment();
     this.#open = new OpenBatch(this.#active);
-    this.#syncer = new Syncer({
+    this.syncer = new Syncer({
       syncMs: options.syncMs,
       segments: this.chain,
       sync: (segment) => this.#store.sync(segment),
@@ -89,7 +103,10 @@ export class Journal extends Backlog {
         }
       },
       onFailure: onRefused,
+      onError,
     });
+    // The last process may have been killed before it synced them.
+    for (const segment of this.chain) this.syncer.touch(segment);
     this.#setNearEnd();
     this.readFromOldest();
     this.#store.prepare();
@@ -115,9 +132,9 @@ export class Journal extends Backlog {
     return isVolatile(this.#options.directory);
   }
 
-  /** Rounds of fdatasync, and the seconds they took. */
-  get syncs(): { readonly rounds: number; readonly seconds: number } {
-    return this.#syncer;
+  /** Rounds of fdatasync, the seconds they took, and the batches that were not made to wait for one. */
+  get syncs(): { readonly rounds: number; readonly seconds: number; readonly givenUp: number } {
+    return this.syncer;
   }
 
   /** Bytes between what Kafka has and the newest record. */
@@ -157,7 +174,7 @@ export class Journal extends Backlog {
   /** Seals, and puts all that was written on the disk. */
   async close(): Promise<void> {
     this.seal();
-    await this.#syncer.flush();
+    await this.syncer.flush();
     await this.#store.close();
   }
 
@@ -173,9 +190,11 @@ export class Journal extends Backlog {
   #continueTail(): Segment | undefined {
     const tail = this.chain.at(-1);
     if (!tail || tail.closed !== undefined) return undefined;
-    const { end, lostBytes } = recoverTail(tail);
-    this.counters.lostBytes += lostBytes;
+    const { end, holes } = recoverTail(this.chain);
+    for (const hole of holes) this.#countHole(hole);
     tail.recoveredEnd = end;
+    // What it sealed first, then the marks: the next power cut may come between two pages.
+    if (this.#store.syncNow(tail)) tail.retireMarks();
     // After a power cut the position that Kafka has may lie behind the last batch that is left.
     this.#nextPosition = Math.max(end, tail.acknowledged);
     this.#recoveredTail = tail;
@@ -220,7 +239,7 @@ export class Journal extends Backlog {
 
   #noteAppended(): void {
     this.counters.appended++;
-    this.#syncer.touch(this.#active);
+    this.syncer.touch(this.#active);
     if (this.#open.end > this.#nearEnd) this.#checkRoom();
   }
 
@@ -269,17 +288,18 @@ export class Journal extends Backlog {
     return this.#open.count > 0 ? this.#open.position : this.#nextPosition;
   }
 
-  protected override touch(segment: Segment): void {
-    this.#syncer.touch(segment);
-  }
-
   protected override release(segment: Segment): void {
     this.#store.release(segment);
     this.#full = false;
   }
 
-  protected override noteLost(segment: Segment, bytes: number): void {
-    if (segment !== this.#recoveredTail) this.counters.lostBytes += bytes;
+  protected override noteHole(segment: Segment, hole: Hole): void {
+    if (segment !== this.#recoveredTail) this.#countHole(hole);
+  }
+
+  #countHole(hole: Hole): void {
+    this.counters.lostBytes += hole.bytes;
+    this.#options.onHole?.(hole);
   }
 
   /**

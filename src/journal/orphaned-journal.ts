@@ -3,8 +3,8 @@
 
 import { Backlog } from './backlog.ts';
 import type { JournalledBatch } from './cursor.ts';
-import { lockDirectory } from './journal-directory.ts';
-import { recoverTail } from './recovery.ts';
+import { JournalLock } from './journal-lock.ts';
+import { type Hole, newestValue, recoverTail } from './recovery.ts';
 import type { Segment } from './segment.ts';
 import { SegmentFiles } from './segment-files.ts';
 import { Syncer } from './syncer.ts';
@@ -13,24 +13,26 @@ export interface OrphanOptions {
   readonly directory: string;
   readonly syncMs: number;
   readonly onError: (action: string, error: Error) => void;
-  /** Bytes that should have been batches are not readable. */
-  readonly onLost: (bytes: number) => void;
+  /** As a journal's: journal.ts. */
+  readonly onHole: (hole: Hole) => void;
+  readonly onMachineStopped: (newest: Uint8Array | undefined) => void;
 }
 
 export class OrphanedJournal extends Backlog {
   readonly directory: string;
   acknowledgedRecords = 0;
   readonly #files: SegmentFiles;
-  readonly #onLost: (bytes: number) => void;
-  readonly #syncer: Syncer;
+  readonly #onHole: (hole: Hole) => void;
+  protected readonly syncer: Syncer;
 
   /** @throws {JournalUnusable} above all `JournalLocked`: it is no orphan */
-  constructor({ directory, syncMs, onError, onLost }: OrphanOptions) {
+  constructor({ directory, syncMs, onError, ...options }: OrphanOptions) {
     super();
     this.directory = directory;
-    this.#onLost = onLost;
-    this.#files = new SegmentFiles(directory, lockDirectory(directory), onError);
-    this.#syncer = new Syncer({
+    this.#onHole = options.onHole;
+    const lock = new JournalLock(directory);
+    this.#files = new SegmentFiles(directory, lock, onError);
+    this.syncer = new Syncer({
       syncMs,
       segments: this.#files.found,
       sync: (segment) => this.#files.sync(segment),
@@ -40,13 +42,17 @@ export class OrphanedJournal extends Backlog {
         segment.retired = true;
         onError(`fdatasync ${segment.path}`, error);
       },
+      onError,
     });
     const used = this.#files.found.filter(
       ({ generation, untouched }) => generation > 0 && !untouched,
     );
     this.chain.push(...used.toSorted((a, b) => a.generation - b.generation));
     for (const segment of this.chain) segment.recoveredEnd = segment.bytes;
+    if (lock.machineStopped) options.onMachineStopped(newestValue(this.chain));
     this.#closeTail();
+    // The last process may have been killed before it synced them.
+    for (const segment of this.chain) this.syncer.touch(segment);
     this.readFromOldest();
   }
 
@@ -62,12 +68,12 @@ export class OrphanedJournal extends Backlog {
 
   /** Removes the files if Kafka has all that was in them. */
   async close(): Promise<void> {
-    await this.#syncer.flush();
+    await this.syncer.flush();
     try {
       if (this.backlogBytes > 0) return;
       for (const segment of this.#files.found) this.#files.delete(segment);
     } finally {
-      this.#files.close();
+      await this.#files.release();
     }
   }
 
@@ -75,22 +81,18 @@ export class OrphanedJournal extends Backlog {
   #closeTail(): void {
     const tail = this.chain.at(-1);
     if (!tail || tail.closed !== undefined) return;
-    const { end, lostBytes } = recoverTail(tail);
-    this.#onLost(lostBytes);
+    const { end, holes } = recoverTail(this.chain);
+    for (const hole of holes) this.#onHole(hole);
     // After a power cut the position that Kafka has may lie behind the last batch that is left.
     tail.closed = Math.max(end, tail.acknowledged);
   }
 
-  protected override touch(segment: Segment): void {
-    this.#syncer.touch(segment);
-  }
-
   /** Stays until all are done with: one that is kept tells the next start what Kafka has. */
   protected override release(segment: Segment): void {
-    this.touch(segment);
+    this.syncer.touch(segment);
   }
 
-  protected override noteLost(_segment: Segment, bytes: number): void {
-    this.#onLost(bytes);
+  protected override noteHole(_segment: Segment, hole: Hole): void {
+    this.#onHole(hole);
   }
 }

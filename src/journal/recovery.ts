@@ -6,11 +6,12 @@
 // fdatasync covered before a power cut), and that prefix is sealed in place. Where neither helps,
 // the search goes on behind the damage: good batches there are kept and the gap is reported.
 
-import { blankHeader } from '../record-batch.ts';
+import { BATCH_HEADER_BYTES, blankHeader, readRecords } from '../record-batch.ts';
 import {
   batchStart,
   type JournalledHeader,
   maxTimestampOf,
+  placeBatch,
   readJournalled,
   recordsIntact,
   sealBatch,
@@ -22,6 +23,14 @@ export interface FoundBatch {
   readonly header: JournalledHeader;
   /** Bytes passed over in front of it that should have been batches: 0 in a sound journal. */
   readonly lostBytes: number;
+}
+
+/** Bytes that should have been batches and are not readable, with the values next to them. */
+export interface Hole {
+  /** The last value in front of it and the first one behind it; undefined = none is left. */
+  readonly before: Uint8Array | undefined;
+  readonly after: Uint8Array | undefined;
+  readonly bytes: number;
 }
 
 /** The next intact batch that starts in `[from, to)`; undefined where there is none. */
@@ -41,20 +50,27 @@ export function findBatch(segment: Segment, from: number, to: number): FoundBatc
 }
 
 /**
- * Walks the segment that was being written when the process ended, seals what was open, and returns
- * the position behind the last batch: appending goes on there.
+ * Walks the last of the segments, which was being written when the process ended, seals what was open,
+ * and returns the position behind the last batch. Appending may go on there once that is on the disk
+ * and the marks are retired, in this order: until then a mark may be all that proves the last batch.
  */
-export function recoverTail(segment: Segment): { end: number; lostBytes: number } {
+export function recoverTail(segments: readonly Segment[]): { end: number; holes: Hole[] } {
+  const tail = segments.at(-1)!;
+  const holes: Hole[] = [];
   let end = FIRST_BATCH_AT;
-  let lostBytes = 0;
+  let previous: FoundBatch | undefined;
   for (;;) {
-    const found = findBatch(segment, end, segment.bytes);
-    if (!found) {
-      segment.retireMarks();
-      return { end, lostBytes };
+    const found = findBatch(tail, end, tail.bytes);
+    if (!found) return { end, holes };
+    const { position, header, lostBytes: bytes } = found;
+    if (bytes > 0) {
+      const before = previous
+        ? lastValue(tail, previous.position, previous.header.end)
+        : newestValue(segments.slice(0, -1));
+      holes.push({ before, after: firstValue(tail, position, header.end), bytes });
     }
-    lostBytes += found.lostBytes;
-    end = batchStart(found.header.end);
+    previous = found;
+    end = batchStart(header.end);
   }
 }
 
@@ -63,6 +79,56 @@ export function isIntact({ buffer, words, generation }: Segment, position: numbe
   const header = readJournalled(buffer, generation, position);
   if (!header) return false;
   return recordsIntact(buffer, words, generation, position, header);
+}
+
+function firstValue({ buffer }: Segment, position: number, end: number): Uint8Array {
+  const [first] = readRecords(buffer, position + BATCH_HEADER_BYTES, end);
+  return first!.value;
+}
+
+export function lastValue({ buffer }: Segment, position: number, end: number): Uint8Array {
+  const records = [...readRecords(buffer, position + BATCH_HEADER_BYTES, end)];
+  return records.at(-1)!.value;
+}
+
+/** The last value in the segments, of the last of them only what ends at or in front of `to`. */
+export function newestValue(
+  segments: readonly Segment[],
+  to = segments.at(-1)?.bytes ?? 0,
+): Uint8Array | undefined {
+  for (const segment of segments.toReversed()) {
+    const limit = segment === segments.at(-1) ? to : endOf(segment);
+    const last = lastBatch(segment, limit);
+    if (last) return lastValue(segment, last.position, last.header.end);
+  }
+  return undefined;
+}
+
+/** The first value in the segments, of the first of them only what begins at or behind `from`. */
+export function oldestValue(
+  segments: readonly Segment[],
+  from = FIRST_BATCH_AT,
+): Uint8Array | undefined {
+  for (const segment of segments) {
+    const start = segment === segments[0] ? from : FIRST_BATCH_AT;
+    const found = findBatch(segment, start, endOf(segment));
+    if (found) return firstValue(segment, found.position, found.header.end);
+  }
+  return undefined;
+}
+
+function lastBatch(segment: Segment, to: number): FoundBatch | undefined {
+  let last: FoundBatch | undefined;
+  for (let from = FIRST_BATCH_AT; ;) {
+    const found = findBatch(segment, from, to);
+    if (!found) return last;
+    last = found;
+    from = batchStart(found.header.end);
+  }
+}
+
+function endOf(segment: Segment): number {
+  return segment.closed ?? segment.bytes;
 }
 
 function readIntact(segment: Segment, position: number): JournalledHeader | undefined {
@@ -78,11 +144,14 @@ function sealFromMark(segment: Segment, mark: Mark): JournalledHeader {
   const { buffer, generation } = segment;
   const { position, end, count, hash } = mark;
   const maxTimestamp = maxTimestampOf(buffer, position, end);
+  // Sealed and placed before its end was damaged: Kafka may have it, and knows it by this.
+  const placement = readJournalled(buffer, generation, position)?.placement;
   // The page may be an older one than the records'. Killed in here, the mark still proves the batch:
   // of the header its hash covers the base timestamp only.
   blankHeader(buffer, position);
   sealBatch(buffer, generation, position, end, count, maxTimestamp, hash);
+  if (placement) placeBatch(buffer, position, end, placement);
   segment.dirty = true;
   const baseTimestamp = Number(buffer.readBigInt64BE(position + 27));
-  return { end, recordCount: count, baseTimestamp, maxTimestamp, placement: undefined };
+  return { end, recordCount: count, baseTimestamp, maxTimestamp, placement };
 }

@@ -1,11 +1,11 @@
 // The segment files of one directory, locked, opened and mapped: what one needs of a journal whether or
 // not anything will be appended. Knows nothing of batches.
 
-import type { Database } from 'bun:sqlite';
 import {
   closeSync,
   fdatasync,
   fdatasyncSync,
+  fsync,
   open,
   openSync,
   readdirSync,
@@ -20,11 +20,13 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { DescriptorReserve, isExhausted } from './descriptor-reserve.ts';
 import { JournalUnusable, unusable } from './journal-directory.ts';
+import type { JournalLock } from './journal-lock.ts';
 import { foreignVersion, Segment } from './segment.ts';
 
 const SEGMENT_NAME = /^(\d{8})\.segment$/;
 /** `blocks` of stat(2) are these, whatever the file system uses. */
 const STAT_BLOCK_BYTES = 512;
+const sync = promisify(fsync);
 const datasync = promisify(fdatasync);
 const openInBackground = promisify(open);
 const writeInBackground = promisify(write);
@@ -37,21 +39,30 @@ export class SegmentFiles {
   readonly found: readonly Segment[];
   readonly #directory: string;
   readonly #onError: (action: string, error: Error) => void;
-  readonly #lock: Database;
+  readonly #lock: JournalLock;
   readonly #descriptors = new Map<Segment, number>();
   readonly #reserve = new DescriptorReserve();
   #lastNumber = 0;
   #bytes = 0;
+  /** Open from the start: later there may be no descriptor to be had. Undefined once closed. */
+  #directoryDescriptor: number | undefined;
+  /** A file may have got its name since the directory was last synced, also from a killed process. */
+  #unsyncedNames = true;
 
   /**
    * `lock`: of the directory, closed with the files.
    * @throws {JournalUnusable} of a newer format, or files of another user
    */
-  constructor(directory: string, lock: Database, onError: (action: string, error: Error) => void) {
+  constructor(
+    directory: string,
+    lock: JournalLock,
+    onError: (action: string, error: Error) => void,
+  ) {
     this.#directory = directory;
     this.#onError = onError;
     this.#lock = lock;
     try {
+      this.#directoryDescriptor = opened(directory, () => openSync(directory, 'r'));
       const names = readdirSync(directory).toSorted();
       this.found = names.flatMap((name) => this.#openFile(name) ?? []);
     } catch (error) {
@@ -88,6 +99,7 @@ export class SegmentFiles {
       }
       await datasync(descriptor);
       await rename(created, path);
+      this.#unsyncedNames = true;
       return this.#keep(this.#map(path), descriptor);
     } catch (error) {
       discard(descriptor, [created, path]);
@@ -106,6 +118,7 @@ export class SegmentFiles {
         writeSync(descriptor, ZEROS, 0, Math.min(ZEROS.length, bytes - at));
       }
       renameSync(created, path);
+      this.#unsyncedNames = true;
       return this.#keep(this.#map(path), descriptor);
     } catch (error) {
       discard(descriptor, [created, path]);
@@ -113,9 +126,12 @@ export class SegmentFiles {
     }
   }
 
+  /** Afterwards the disk has all of the segment, and finds it. */
   async sync(segment: Segment): Promise<void> {
     const descriptor = this.#descriptors.get(segment);
-    if (descriptor !== undefined) await datasync(descriptor);
+    if (descriptor === undefined) return;
+    await this.#syncNames();
+    await datasync(descriptor);
   }
 
   /** On the main thread. */
@@ -137,11 +153,32 @@ export class SegmentFiles {
     else this.#bytes -= segment.bytes;
   }
 
+  /** Closes; all that was written is on the disk, but for what the disk refused. */
+  async release(): Promise<void> {
+    const refused = [...this.#descriptors.keys()].some(({ retired }) => retired);
+    if (!refused) await this.#lock.forgetOwner();
+    this.close();
+  }
+
   close(): void {
     for (const descriptor of this.#descriptors.values()) closeSync(descriptor);
     this.#descriptors.clear();
+    if (this.#directoryDescriptor !== undefined) closeSync(this.#directoryDescriptor);
+    this.#directoryDescriptor = undefined;
     this.#reserve[Symbol.dispose]();
     this.#lock.close();
+  }
+
+  async #syncNames(): Promise<void> {
+    if (!this.#unsyncedNames || this.#directoryDescriptor === undefined) return;
+    // First: a name that is given meanwhile waits for the next time.
+    this.#unsyncedNames = false;
+    try {
+      await sync(this.#directoryDescriptor);
+    } catch (error) {
+      this.#unsyncedNames = true;
+      throw error;
+    }
   }
 
   #newPath(): string {

@@ -7,7 +7,8 @@
 // proof of it is overwritten (the other order is a crash loop, vectordotdev/vector#25570).
 
 import { writeSync } from 'node:fs';
-import { claimDirectory, JournalUnusable, requireRoom } from './journal-directory.ts';
+import { JournalUnusable, makeWritable, requireRoom } from './journal-directory.ts';
+import { JournalLock } from './journal-lock.ts';
 import type { Segment } from './segment.ts';
 import { SegmentFiles, ZEROS } from './segment-files.ts';
 
@@ -35,6 +36,8 @@ export interface StoreOptions {
 export class SegmentStore {
   /** Segments that held batches when the directory was opened, oldest first. */
   readonly recovered: Segment[] = [];
+  /** The process before this one ended with its machine: what it had not synced may be lost. */
+  readonly machineStopped: boolean;
   readonly #options: StoreOptions;
   readonly #files: SegmentFiles;
   readonly #spares: Segment[] = [];
@@ -54,7 +57,10 @@ export class SegmentStore {
   constructor(options: StoreOptions) {
     this.#options = options;
     const { directory, journalBytes } = options;
-    this.#files = new SegmentFiles(directory, claimDirectory(directory), options.onError);
+    makeWritable(directory);
+    const lock = new JournalLock(directory);
+    this.machineStopped = lock.machineStopped;
+    this.#files = new SegmentFiles(directory, lock, options.onError);
     const { found } = this.#files;
     const lastGeneration = found.reduce((last, { generation }) => Math.max(last, generation), 0);
     this.#generation = lastGeneration + GENERATION_LEAP + found.length;
@@ -122,10 +128,20 @@ export class SegmentStore {
     return this.#files.sync(segment);
   }
 
+  /** At a start, where nobody waits yet. False: the disk refused, and the segment is retired. */
+  syncNow(segment: Segment): boolean {
+    try {
+      this.#files.syncNow(segment);
+    } catch (error) {
+      this.#options.onRefused(segment, error as Error);
+    }
+    return !segment.retired;
+  }
+
   async close(): Promise<void> {
     this.#closed = true;
     await this.#preparing;
-    this.#files.close();
+    await this.#files.release();
   }
 
   #mayGrow(when: 'prepare' | 'now'): boolean {

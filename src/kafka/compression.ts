@@ -17,6 +17,21 @@ const zstdAsync = promisify(zstdCompress);
 /** Level 1: twice the speed of zlib's default for 5 % more bytes on click records. */
 const GZIP_LEVEL = 1;
 
+/** What is sent of a batch; plain where it cannot be compressed. Never rejects. */
+export async function payloadOf(
+  batch: Buffer,
+  compression: Compression,
+  onWarning: (message: string) => void,
+): Promise<Buffer> {
+  if (compression === 'none') return batch;
+  try {
+    return await compressBatch(batch, compression);
+  } catch (error) {
+    onWarning(`compression failed (${(error as Error).message}), batch is sent plain`);
+    return batch;
+  }
+}
+
 export async function compressBatch(
   batch: Buffer,
   compression: Exclude<Compression, 'none'>,

@@ -6,6 +6,7 @@ import { journalDirectories } from '../journal/journal-layout.ts';
 import type { Journal } from '../journal/journal.ts';
 import { JournalLocked } from '../journal/journal-directory.ts';
 import { OrphanedJournal } from '../journal/orphaned-journal.ts';
+import type { Hole } from '../journal/recovery.ts';
 import type { Deviations } from './deviations.ts';
 import { noCounts, Producer, type ProducerCounters, type ProducerOptions } from './producer.ts';
 import type { Topic } from './topic.ts';
@@ -18,6 +19,9 @@ export interface DeliveryOptions extends ProducerOptions {
   readonly root: string;
   readonly syncMs: number;
   readonly onError: (action: string, error: Error) => void;
+  /** Of an orphan, as a journal's: journal.ts. */
+  readonly onHole: (hole: Hole, directory: string) => void;
+  readonly onMachineStopped: (newest: Uint8Array | undefined, directory: string) => void;
   /** Milliseconds from a batch's first record to its acknowledgement. */
   readonly onAcknowledged: (ageMs: number) => void;
   readonly onTakenOver: (directory: string, bytes: number) => void;
@@ -105,17 +109,27 @@ export class Delivery {
   }
 
   #openOrphans(): OrphanedJournal[] {
-    const { syncMs, onError } = this.#options;
-    const onLost = (bytes: number): void => {
-      this.lostBytes += bytes;
-    };
     return this.#directories().flatMap((directory) => {
       try {
-        return new OrphanedJournal({ directory, syncMs, onError, onLost });
+        return this.#openOrphan(directory);
       } catch (error) {
         if (!(error instanceof JournalLocked)) this.#reportUnusable(directory, error as Error);
         return [];
       }
+    });
+  }
+
+  #openOrphan(directory: string): OrphanedJournal {
+    const { syncMs, onError, onHole, onMachineStopped } = this.#options;
+    return new OrphanedJournal({
+      directory,
+      syncMs,
+      onError,
+      onHole: (hole) => {
+        this.lostBytes += hole.bytes;
+        onHole(hole, directory);
+      },
+      onMachineStopped: (newest) => onMachineStopped(newest, directory),
     });
   }
 

@@ -37,7 +37,8 @@ export interface Shipment {
   cut?: Buffer | undefined;
   /** Ready to be sent: `cut` or the journal's bytes, compressed. */
   payload?: Buffer | undefined;
-  compressing?: boolean;
+  /** Being made ready; void once it is given another stamp, which may not be on the disk. */
+  preparing?: symbol | undefined;
   verdict?: Verdict | undefined;
   /** Some try of it was sent and not clearly refused: it may be in the log. */
   unsure?: boolean;

@@ -1,12 +1,13 @@
 // Sealed batches → Kafka, each exactly once: chooses the partition at the seal, stamps id and
-// sequence into the journal before the first send, keeps at most five in flight a partition and in
-// order, and frees the journal on the acknowledgement only. Knows no HTTP and loses nothing: there
-// is no way out of here for a batch but `acknowledge`, after the broker's word or a counted rule.
+// sequence into the journal, waits for the disk to have them before the first send, keeps at most five
+// in flight a partition and in order, and frees the journal on the acknowledgement only. Knows no HTTP
+// and loses nothing: there is no way out of here for a batch but `acknowledge`, after the broker's word
+// or a counted rule.
 
 import type { Backlog } from '../journal/backlog.ts';
 import type { Compression } from '../record-batch.ts';
 import { BrokerUnreachable } from './cluster.ts';
-import { compressBatch } from './compression.ts';
+import { payloadOf } from './compression.ts';
 import type { Deviations } from './deviations.ts';
 import { backOffMs, HOLD_MS, NO_ANSWER, RECOVERED, type Verdict, verdictOf } from './errors.ts';
 import type { PartitionQueue, Shipment } from './partition-queue.ts';
@@ -196,27 +197,28 @@ export class Producer {
 
   #isReady(queue: PartitionQueue, shipment: Shipment): boolean {
     if (shipment.payload) return true;
+    if (shipment.preparing) return false;
     const plain = shipment.cut ?? this.#journal.bytesOf(shipment.batch);
-    const { compression } = this.#options;
-    if (compression === 'none') {
+    const durable = shipment.stamp.producerId < 0n || this.#journal.isDurable(shipment.batch);
+    if (durable && this.#options.compression === 'none') {
       shipment.payload = plain;
       return true;
     }
-    if (shipment.compressing) return false;
-    shipment.compressing = true;
-    void compressBatch(plain, compression)
-      .catch((error: Error) => {
-        this.#options.onWarning(`compression failed (${error.message}), batch is sent plain`);
-        return plain;
-      })
-      .then((payload) => this.#compressed(queue, shipment, payload));
+    void this.#prepare(queue, shipment, plain, durable);
     return false;
   }
 
-  #compressed(queue: PartitionQueue, shipment: Shipment, payload: Buffer): void {
+  /** Compresses while the disk works. Numbers that nobody can be asked for (acks=1) need no disk. */
+  async #prepare(queue: PartitionQueue, shipment: Shipment, plain: Buffer, durable: boolean) {
+    const preparing = (shipment.preparing = Symbol());
+    const onDisk = durable ? undefined : this.#journal.durable(shipment.batch);
+    const { compression, onWarning } = this.#options;
+    const payload = await payloadOf(plain, compression, onWarning);
+    await onDisk;
+    if (shipment.preparing !== preparing) return;
+    shipment.preparing = undefined;
     shipment.payload = payload;
-    shipment.compressing = false;
-    this.#advance(queue);
+    if (!this.#stopped) this.#advance(queue);
   }
 
   #send(queue: PartitionQueue, shipment: Shipment): void {

@@ -126,6 +126,7 @@ export class Remedy {
   #restamp({ partition }: PartitionQueue, shipment: Shipment): void {
     const { cut, batch, stamp } = shipment;
     shipment.payload = undefined;
+    shipment.preparing = undefined;
     shipment.verdict = undefined;
     if (cut) writeStamp(cut, 0, cut.length, stamp);
     // The stamp of a part would be wrong for the rest of its batch.

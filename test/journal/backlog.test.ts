@@ -3,15 +3,18 @@
 
 import { expect, test } from 'bun:test';
 import { Backlog } from '../../src/journal/backlog.ts';
+import type { Hole } from '../../src/journal/recovery.ts';
 import type { Segment } from '../../src/journal/segment.ts';
+import { Syncer } from '../../src/journal/syncer.ts';
 import {
   acknowledgeAll,
   copyAsKilled,
   openJournal,
   takeAll,
   takeValues,
+  valuesOf,
 } from '../support/journals.ts';
-import { memorySegment, Scribe } from '../support/segments.ts';
+import { batchesOf, memorySegment, Scribe } from '../support/segments.ts';
 import { tempDir } from '../support/temp-dir.ts';
 
 const TIME = 1_764_145_000_000;
@@ -19,10 +22,21 @@ const TIME = 1_764_145_000_000;
 /** A backlog of closed segments, each with batches of one record: `a1 a2`, `b1`. */
 class Recorded extends Backlog {
   readonly released: string[] = [];
+  /** The records on either side of each. */
+  readonly holes: string[] = [];
+  protected readonly syncer: Syncer;
   readonly #names = new Map<Segment, string>();
 
   constructor(batches: Readonly<Record<string, number>>) {
     super();
+    this.syncer = new Syncer({
+      syncMs: 3_600_000,
+      segments: this.chain,
+      sync: () => Promise.resolve(),
+      beforeSync: () => {},
+      onFailure: () => {},
+      onError: () => {},
+    });
     for (const [name, count] of Object.entries(batches)) {
       const segment = memorySegment(16_384, this.#names.size + 1);
       const scribe = new Scribe(segment);
@@ -34,14 +48,28 @@ class Recorded extends Backlog {
     this.readFromOldest();
   }
 
-  protected override touch(): void {}
-
   protected override release(segment: Segment): void {
     this.released.push(this.#names.get(segment)!);
   }
 
-  protected override noteLost(_segment: Segment, bytes: number): void {
-    expect(bytes).toBe(0);
+  protected override noteHole(_segment: Segment, { before, after, bytes }: Hole): void {
+    const text = (value: Uint8Array | undefined): string => Buffer.from(value ?? []).toString();
+    expect(bytes).toBeGreaterThan(0);
+    this.holes.push(`${text(before)}…${text(after)}`);
+  }
+
+  readAgain(): void {
+    this.readFromOldest();
+  }
+
+  /** As found by a start, with the batch of this record damaged. */
+  damage(value: string): void {
+    for (const segment of this.chain) {
+      segment.recoveredEnd = segment.bytes;
+      for (const { values, position, end } of batchesOf(segment)) {
+        if (values[0] === value) segment.buffer.fill(0xff, position, end);
+      }
+    }
   }
 }
 
@@ -103,4 +131,26 @@ test('backlog and age follow the acknowledgements', async () => {
   journal.seal();
   acknowledgeAll(journal);
   expect([journal.backlogBytes, journal.oldestTimestamp]).toEqual([0, undefined]);
+});
+
+test.each([
+  ['a2', 'a1…a3'],
+  ['a1', '…a2'],
+  ['a3', 'a2…b1'],
+  ['b1', 'a3…b2'],
+])('a damaged batch is passed over and told with the records on either side: %s', (value, hole) => {
+  const backlog = new Recorded({ a: 3, b: 2 });
+  backlog.damage(value);
+  const taken = takeAll(backlog).flatMap((batch) => valuesOf(backlog, batch));
+  expect(taken).toEqual(['a1', 'a2', 'a3', 'b1', 'b2'].filter((other) => other !== value));
+  expect(backlog.holes).toEqual([hole]);
+});
+
+test('damage right behind what Kafka has is told with the last record that Kafka has', () => {
+  const first = new Recorded({ a: 3 });
+  first.acknowledge(first.take()!);
+  first.damage('a2');
+  first.readAgain();
+  expect(takeAll(first).flatMap((batch) => valuesOf(first, batch))).toEqual(['a3']);
+  expect(first.holes).toEqual(['a1…a3']);
 });

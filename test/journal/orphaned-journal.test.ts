@@ -34,9 +34,10 @@ class OpenOrphan implements AsyncDisposable {
       onError: (action, error) => {
         throw new Error(action, { cause: error });
       },
-      onLost: (bytes) => {
+      onHole: ({ bytes }) => {
         this.lost += bytes;
       },
+      onMachineStopped: () => {},
     });
   }
 

@@ -136,15 +136,15 @@ describe('a torn batch', () => {
     const { end } = scribe.open;
     scribe.write('three', 'four', 'five').seal(PLACEMENT);
     const { batches, lostBytes } = readAfterCrash(zeroed(bytesOf(segment), end));
-    expect(batches).toMatchObject([{ values: ['one', 'two'], placement: undefined }]);
+    expect(batches).toMatchObject([{ values: ['one', 'two'], placement: PLACEMENT }]);
     expect(lostBytes).toBe(0);
   });
 
-  test('sealed from a mark has no placement, though the whole had one', () => {
+  test('sealed from a mark it keeps the place of the whole: Kafka may have it there', () => {
     const segment = memorySegment(BYTES);
     const scribe = new Scribe(segment).write('one', 'two', 'three').seal(PLACEMENT);
     const torn = readAfterCrash(zeroed(bytesOf(segment), scribe.open.end - 4));
-    expect(torn.batches).toMatchObject([{ values: ['one', 'two'], placement: undefined }]);
+    expect(torn.batches).toMatchObject([{ values: ['one', 'two'], placement: PLACEMENT }]);
     expect(readAfterCrash(bytesOf(torn.segment)).batches).toEqual(torn.batches);
   });
 

@@ -5,7 +5,8 @@
 import { expect, spyOn, test } from 'bun:test';
 import { existsSync, readdirSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { claimDirectory, JournalLocked } from '../../src/journal/journal-directory.ts';
+import { JournalLocked } from '../../src/journal/journal-directory.ts';
+import { JournalLock } from '../../src/journal/journal-lock.ts';
 import { SegmentFiles } from '../../src/journal/segment-files.ts';
 import { failureOf } from '../support/failure-of.ts';
 import { memorySegment } from '../support/segments.ts';
@@ -20,7 +21,7 @@ function segmentFile(directory: string, number: number, generation: number): str
 }
 
 function openFiles(directory: string): SegmentFiles {
-  return new SegmentFiles(directory, claimDirectory(directory), (action, error) => {
+  return new SegmentFiles(directory, new JournalLock(directory), (action, error) => {
     throw new Error(action, { cause: error });
   });
 }

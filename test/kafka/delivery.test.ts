@@ -45,6 +45,8 @@ class Delivering implements AsyncDisposable {
       deviations: new Deviations(({ cause }) => void this.errors.push(cause)),
       onWarning,
       onError,
+      onHole: ({ bytes }) => void this.errors.push(`${bytes} bytes lost`),
+      onMachineStopped: () => {},
       onChange: () => {},
       onAcknowledged: () => {},
       onTakenOver: (directory) => void this.takenOver.push(directory),

@@ -120,7 +120,9 @@ export interface CrashedSegment {
 /** Recovers a copy of the bytes, as the start after a crash does with the newest segment. */
 export function readAfterCrash(bytes: Uint8Array): CrashedSegment {
   const segment = reopened(bytes);
-  const { end, lostBytes } = recoverTail(segment);
+  const { end, holes } = recoverTail([segment]);
+  segment.retireMarks();
+  const lostBytes = holes.reduce((sum, { bytes }) => sum + bytes, 0);
   return { segment, batches: batchesOf(segment), end, lostBytes };
 }
 

@@ -22,6 +22,8 @@ export interface ShippingOptions {
   readonly quarantineBytes?: number;
   /** Number of the first record. */
   readonly from?: number;
+  /** By default an error of the journal fails the test. */
+  readonly onError?: (action: string, error: Error) => void;
 }
 
 /** A DeviationReport with the numbers of its records. */
@@ -45,7 +47,7 @@ export class Shipping implements AsyncDisposable {
 
   constructor(fake: FakeCluster, directory: string, options: ShippingOptions = {}) {
     const { acks = 'all', compression = 'none', batchBytes = 4096, from = 1 } = options;
-    const { quarantineBytes = 2 ** 20 } = options;
+    const { quarantineBytes = 2 ** 20, onError = failOn } = options;
     this.#fake = fake;
     this.#next = from;
     this.journal = new Journal({
@@ -54,9 +56,7 @@ export class Shipping implements AsyncDisposable {
       batchBytes,
       syncMs: 1000,
       recycleOldest: false,
-      onError: (action, error) => {
-        throw new Error(action, { cause: error });
-      },
+      onError,
     });
     const onWarning = (message: string): void => void this.warnings.push(message);
     this.cluster = new Cluster(fake.brokers, 'hoplog-test');
@@ -115,6 +115,10 @@ export class Shipping implements AsyncDisposable {
     await this.topic.close();
     await this.journal.close();
   }
+}
+
+function failOn(action: string, error: Error): never {
+  throw new Error(action, { cause: error });
 }
 
 /** A Shipping that has delivered a record to each partition: the brokers know its producer. */

@@ -1,0 +1,117 @@
+// Who uses a journal directory: one live process at a time, and whether the last one ended with its
+// machine. Knows no segments.
+//
+// The file `owner` names process and kernel boot while a journal is open and goes with a clean close,
+// behind the last fdatasync. So where it names another boot than the running one, the machine went
+// down under that process: what it had not synced may be lost.
+
+import { Database, SQLiteError } from 'bun:sqlite';
+import { closeSync, fsyncSync, openSync, readFileSync, writeSync } from 'node:fs';
+import { unlink } from 'node:fs/promises';
+import { join } from 'node:path';
+import { JournalLocked, syncDirectory, syncDirectoryNow, unusable } from './journal-directory.ts';
+
+const KERNEL_BOOT_ID = '/proc/sys/kernel/random/boot_id';
+
+export class JournalLock {
+  /** The last process that had this journal ended with its machine. */
+  readonly machineStopped: boolean;
+  readonly #directory: string;
+  readonly #lock: Database;
+
+  /** @throws {JournalUnusable} above all `JournalLocked`: held by another process */
+  constructor(directory: string) {
+    this.#directory = directory;
+    this.#lock = lock(directory);
+    const before = readOwner(directory)?.bootId ?? '';
+    const bootId = kernelBootId();
+    this.machineStopped = before !== '' && bootId !== '' && before !== bootId;
+    writeOwner(directory, bootId);
+  }
+
+  /** All that the journal holds is on the disk: should the machine go down now, nothing is lost. */
+  async forgetOwner(): Promise<void> {
+    try {
+      await unlink(ownerFile(this.#directory));
+      await syncDirectory(this.#directory);
+    } catch {
+      // Then the next start may warn in vain.
+    }
+  }
+
+  close(): void {
+    this.#lock.close();
+  }
+}
+
+/**
+ * SQLite's exclusive lock is a POSIX lock: the kernel drops it with the process, however that
+ * ended, and it holds between containers that share a volume. Bun offers no flock of its own.
+ * The file stays: were it removed, two processes could hold "the" lock on two files of one name.
+ */
+function lock(directory: string): Database {
+  const path = join(directory, 'lock');
+  let database: Database | undefined;
+  try {
+    database = new Database(path, { create: true });
+    database.run('PRAGMA locking_mode = EXCLUSIVE');
+    database.run('BEGIN EXCLUSIVE');
+    return database;
+  } catch (error) {
+    database?.close();
+    if (!isBusy(error)) throw unusable(`cannot lock ${path} of JOURNAL_DIR=${directory}`, error);
+    const owner = readOwner(directory);
+    throw new JournalLocked(
+      `the journal ${directory} is in use by another hoplog${owner ? ` (process ${owner.pid})` : ''}. ` +
+        'Stop that one first, or give this one its own JOURNAL_DIR',
+    );
+  }
+}
+
+function isBusy(error: unknown): boolean {
+  return error instanceof SQLiteError && (error.code ?? '').startsWith('SQLITE_BUSY');
+}
+
+interface Owner {
+  readonly pid: string;
+  /** Empty in a file of an older hoplog, or where the system has none. */
+  readonly bootId: string;
+}
+
+/** A hint only, the lock itself is the kernel's: what cannot be read is as good as not there. */
+function readOwner(directory: string): Owner | undefined {
+  try {
+    const [pid = '', bootId = ''] = readFileSync(ownerFile(directory), 'utf8').split('\n');
+    return { pid, bootId };
+  } catch {
+    return undefined;
+  }
+}
+
+function writeOwner(directory: string, bootId: string): void {
+  try {
+    const descriptor = openSync(ownerFile(directory), 'w');
+    try {
+      writeSync(descriptor, `${process.pid}\n${bootId}\n`);
+      fsyncSync(descriptor);
+    } finally {
+      closeSync(descriptor);
+    }
+    syncDirectoryNow(directory);
+  } catch {
+    // Then no message names this process, and its end with the machine goes unnoticed.
+  }
+}
+
+function ownerFile(directory: string): string {
+  return join(directory, 'owner');
+}
+
+/** Linux only; elsewhere empty. */
+function kernelBootId(): string {
+  try {
+    return readFileSync(KERNEL_BOOT_ID, 'utf8').trim();
+  } catch {
+    return '';
+  }
+}
