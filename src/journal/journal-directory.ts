@@ -1,11 +1,9 @@
 // May this process use the directory: rights, room, and what the disk under it is good for.
 // Knows nothing of what is in the files.
 
-import { closeSync, fsync, fsyncSync, mkdirSync, openSync, statfsSync, unlinkSync } from 'node:fs';
+import { closeSync, fsyncSync, mkdirSync, openSync, statfsSync, unlinkSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
-import { promisify } from 'node:util';
 
-const sync = promisify(fsync);
 /** File systems that are gone with the power: tmpfs and ramfs, by the number statfs gives. */
 const VOLATILE_TYPES = [0x01021994, 0x858458f6];
 
@@ -71,22 +69,12 @@ function makeDirectory(directory: string): void {
   const first = mkdirSync(directory, { recursive: true });
   if (first === undefined) return;
   for (let made = directory; made.length >= first.length; made = dirname(made)) {
-    syncDirectoryNow(dirname(made));
+    syncDirectory(dirname(made));
   }
 }
 
 /** A file's name is in its directory, not in the file: without this a power cut may take the name. */
-export async function syncDirectory(directory: string): Promise<void> {
-  const descriptor = openSync(directory, 'r');
-  try {
-    await sync(descriptor);
-  } finally {
-    closeSync(descriptor);
-  }
-}
-
-/** The same on the main thread. */
-export function syncDirectoryNow(directory: string): void {
+function syncDirectory(directory: string): void {
   const descriptor = openSync(directory, 'r');
   try {
     fsyncSync(descriptor);

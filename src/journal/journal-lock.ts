@@ -6,10 +6,10 @@
 // down under that process: what it had not synced may be lost.
 
 import { Database, SQLiteError } from 'bun:sqlite';
-import { closeSync, fsyncSync, openSync, readFileSync, writeSync } from 'node:fs';
-import { unlink } from 'node:fs/promises';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { open, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
-import { JournalLocked, syncDirectory, syncDirectoryNow, unusable } from './journal-directory.ts';
+import { JournalLocked, unusable } from './journal-directory.ts';
 
 const KERNEL_BOOT_ID = '/proc/sys/kernel/random/boot_id';
 
@@ -29,14 +29,18 @@ export class JournalLock {
     writeOwner(directory, bootId);
   }
 
+  /** Puts the note of the owner on the disk, but for its name. Never rejects. */
+  async sync(): Promise<void> {
+    const file = await open(ownerFile(this.#directory)).catch(() => undefined);
+    // Where that fails, the end of the machine goes unnoticed.
+    await file?.datasync().catch(() => {});
+    await file?.close();
+  }
+
   /** All that the journal holds is on the disk: should the machine go down now, nothing is lost. */
   async forgetOwner(): Promise<void> {
-    try {
-      await unlink(ownerFile(this.#directory));
-      await syncDirectory(this.#directory);
-    } catch {
-      // Then the next start may warn in vain.
-    }
+    // Where that fails, or the disk does not hear of it, the next start may warn in vain.
+    await unlink(ownerFile(this.#directory)).catch(() => {});
   }
 
   close(): void {
@@ -90,14 +94,7 @@ function readOwner(directory: string): Owner | undefined {
 
 function writeOwner(directory: string, bootId: string): void {
   try {
-    const descriptor = openSync(ownerFile(directory), 'w');
-    try {
-      writeSync(descriptor, `${process.pid}\n${bootId}\n`);
-      fsyncSync(descriptor);
-    } finally {
-      closeSync(descriptor);
-    }
-    syncDirectoryNow(directory);
+    writeFileSync(ownerFile(directory), `${process.pid}\n${bootId}\n`);
   } catch {
     // Then no message names this process, and its end with the machine goes unnoticed.
   }

@@ -174,6 +174,7 @@ export class SegmentFiles {
     // First: a name that is given meanwhile waits for the next time.
     this.#unsyncedNames = false;
     try {
+      await this.#lock.sync();
       await sync(this.#directoryDescriptor);
     } catch (error) {
       this.#unsyncedNames = true;
