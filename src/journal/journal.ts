@@ -203,16 +203,26 @@ export class Journal extends Backlog {
 
   #firstSegment(): Segment {
     const segment = this.#store.next() ?? this.#recycleOldest();
-    if (!segment) {
+    if (!segment) return this.#newestAsFull();
+    this.chain.push(segment);
+    this.#nextPosition = FIRST_BATCH_AT;
+    return segment;
+  }
+
+  /** No room for a record until Kafka has some of the backlog: a start all the same, or it never has. */
+  #newestAsFull(): Segment {
+    const newest = this.chain.at(-1);
+    if (!newest) {
       const { directory } = this.#options;
       throw new JournalUnusable(
         `no segment can be created in JOURNAL_DIR=${directory}. ` +
           'Free some disk space, or raise JOURNAL_BYTES',
       );
     }
-    this.chain.push(segment);
-    this.#nextPosition = FIRST_BATCH_AT;
-    return segment;
+    newest.retired = true;
+    this.#nextPosition = newest.closed ?? newest.bytes;
+    this.#full = true;
+    return newest;
   }
 
   #appendFirst(value: RecordValue, timestamp: number): AppendResult {

@@ -2,6 +2,7 @@
 // records again once Kafka has some, and in local mode is never full because the oldest make room.
 
 import { describe, expect, test } from 'bun:test';
+import { readFileSync, rmSync } from 'node:fs';
 import {
   acknowledgeAll,
   appendSoon,
@@ -15,6 +16,7 @@ import {
   takeValues,
   valuesOf,
 } from '../support/journals.ts';
+import { reopened } from '../support/segments.ts';
 import { tempDir } from '../support/temp-dir.ts';
 import { waitFor } from '../support/wait-for.ts';
 
@@ -69,6 +71,31 @@ describe('with Kafka away', () => {
     await using open = openJournal(dir.path, { journalBytes: JOURNAL_BYTES });
     await fillUp(open, value);
     expect(open.journal.append('x'.repeat(5000), TIME)).toBe('full');
+  });
+
+  test('a start that finds it full and the newest segment gone drains it, and then goes on', async () => {
+    using dir = tempDir();
+    {
+      using live = tempDir();
+      await using open = openJournal(live.path, { journalBytes: JOURNAL_BYTES });
+      await fillUp(open, value);
+      copyAsKilled(live.path, dir.path);
+    }
+    const newest = segmentFiles(dir.path).find(
+      (path) => reopened(readFileSync(path)).closed === undefined,
+    );
+    rmSync(newest!);
+    const journalBytes = JOURNAL_BYTES - SEGMENT_BYTES;
+    await using open = openJournal(dir.path, { journalBytes });
+    const { journal } = open;
+    expect(journal.append('no room', TIME)).toBe('full');
+    const batches = takeAll(journal);
+    expect(soundNumbers(batches.flatMap((batch) => valuesOf(journal, batch)))).toMatch(/^0-\d+$/);
+    for (const batch of batches) journal.acknowledge(batch);
+    await appendSoon(open, 'room', TIME);
+    journal.seal();
+    expect(takeValues(journal)).toEqual(['room']);
+    expect(journal.counters.lostBytes).toBe(0);
   });
 
   test('a kill at that moment loses nothing, and the next start is full too', async () => {
