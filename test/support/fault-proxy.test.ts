@@ -219,7 +219,7 @@ test('in a black hole nothing fails and nothing comes, until it is healed', asyn
 /** A second client that asks for metadata. */
 function asker(proxy: FaultProxy) {
   const cluster = new Cluster(proxy.addresses, 'another');
-  const answered = cluster.metadata('log').then(({ nodes }) => nodes.length === 1);
+  const answered = cluster.metadata('log').then(({ nodes }) => nodes.length > 0);
   return { answered, [Symbol.asyncDispose]: () => cluster.close() };
 }
 
@@ -230,8 +230,9 @@ test('nodes that moved or changed hosts are found where Metadata says they are',
   expect(way.proxy.addresses).toEqual([before[1]!, before[2]!, before[0]!]);
   way.shipping.batches(9);
   await way.shipping.deliverAll();
-  await way.proxy.move();
-  expect(way.proxy.addresses.some(({ port }) => before.some((old) => old.port === port))).toBe(
-    false,
-  );
+  const swapped = way.proxy.addresses;
+  await way.proxy.move('127.0.0.2');
+  expect(way.proxy.addresses).toEqual(swapped.map(({ port }) => ({ host: '127.0.0.2', port })));
+  await using late = asker(way.proxy);
+  expect(await late.answered).toBe(true);
 });

@@ -15,7 +15,7 @@
 //   proxy.inflict({ kind: 'garbled', garble: (answer) => bytes }, { api: … })    any bytes for an answer
 //   proxy.slow({ delayMs: 100, bytesPerSecond: 375_000 })                        the link, both ways
 //   proxy.refuse(nodeId) · proxy.blackHole(nodeId) · proxy.cut(nodeId)           no node id: all of them
-//   proxy.move() · proxy.swapHosts()                                             nodes at other addresses
+//   proxy.move('127.0.0.2') · proxy.swapHosts()                                  nodes at other addresses
 //
 // All kinds of mischief, with what each does: proxy-passage.ts. `proxy.seen` has every request that came.
 
@@ -93,7 +93,7 @@ export class Fault {
   async strikes(hits = 1): Promise<void> {
     await waitFor(() => this.hits >= hits, {
       timeoutMs: STRIKE_MAX_MS,
-      what: `"${this.what}" to happen ${hits} times (so far ${this.hits})`,
+      what: `"${this.what}" to happen ${hits} times`,
     });
   }
 
@@ -108,8 +108,6 @@ interface Rule {
   readonly mischief: Mischief;
   readonly where: Where;
   readonly fault: Fault;
-  /** Requests it was given to; `hits` follow, unless their connection ends before. */
-  taken: number;
 }
 
 interface Gate {
@@ -179,7 +177,6 @@ export class FaultProxy implements AsyncDisposable {
     const rule: Rule = {
       mischief,
       where,
-      taken: 0,
       fault: this.#newFault(`${mischief.kind}, ${where.api}`, () => {
         this.#rules = this.#rules.filter((other) => other !== rule);
       }),
@@ -243,12 +240,10 @@ export class FaultProxy implements AsyncDisposable {
     return fault;
   }
 
-  /** All nodes get other ports, and another address where one is given; the old ones are gone. */
-  async move(listenOn?: string): Promise<void> {
+  /** All nodes are at another address of this machine from now on, at the ports they had. */
+  async move(host: string): Promise<void> {
     const fault = await this.refuse();
-    for (const gate of this.#gates.values()) {
-      gate.listens = { host: listenOn ?? gate.listens.host, port: await freePort() };
-    }
+    for (const gate of this.#gates.values()) gate.listens = { ...gate.listens, host };
     await fault.heal();
   }
 
@@ -323,14 +318,20 @@ export class FaultProxy implements AsyncDisposable {
 
   #meet(seen: Seen, node: number): Met | undefined {
     this.seen.push({ ...seen, node, at: performance.now() });
-    const rule = this.#rules.find(({ where, taken }) => {
+    const rule = this.#rules.find(({ where, fault }) => {
       const { times = Infinity, chance = 1 } = where;
-      return taken < times && isFor(where, seen, node) && (chance === 1 || this.#random() < chance);
+      const isMet = fault.hits < times && isFor(where, seen, node);
+      return isMet && (chance === 1 || this.#random() < chance);
     });
     if (!rule) return undefined;
-    rule.taken++;
-    const hit = (count = 1): void => void (rule.fault.hits += count);
-    return { mischief: rule.mischief, hit };
+    const { mischief, fault, where } = rule;
+    return {
+      mischief,
+      hit: (count = 1) => void (fault.hits += count),
+      get isOver() {
+        return fault.hits >= (where.times ?? Infinity);
+      },
+    };
   }
 
   #locate(metadata: Metadata): void {

@@ -9,6 +9,14 @@ const LENGTH_BYTES = 4;
 /** Length and correlation id. */
 const ANSWER_HEAD_BYTES = 8;
 
+/** `baseSequence` of a batch (record-batch.ts draws it). */
+const BASE_SEQUENCE_AT = 53;
+
+export interface ProduceHead extends PartitionSeen {
+  /** Of the batch; the same one again is the batch sent again. */
+  readonly baseSequence: number;
+}
+
 /** A request as it went by. */
 export interface Seen {
   /** `other`: passed unread, as SASL and what else hoplog does not send itself. */
@@ -16,7 +24,7 @@ export interface Seen {
   readonly version: number;
   readonly correlationId: number;
   /** Of Produce alone. */
-  readonly produce: PartitionSeen | undefined;
+  readonly produce: ProduceHead | undefined;
 }
 
 /** A stream of frames, each with its length in front. */
@@ -53,15 +61,17 @@ export function readRequest(frame: Buffer): Seen {
   return { api, version, correlationId, produce };
 }
 
-/** Produce v7 up to the first partition's batch; hoplog sends one batch a request. */
-function readProduceHead(request: Reader): PartitionSeen {
+/** Produce v7 up to the sequence of the batch; hoplog sends one batch a request. */
+function readProduceHead(request: Reader): ProduceHead {
   request.string(); // transactional id
   request.int16(); // acks
   request.int32(); // time-out
   request.int32(); // one topic
   const topic = request.string();
   request.int32(); // one partition
-  return { topic, partition: request.int32() };
+  const partition = request.int32();
+  request.skip(4 + BASE_SEQUENCE_AT); // its length, and its head
+  return { topic, partition, baseSequence: request.int32() };
 }
 
 export function correlationIdOf(answer: Buffer): number {

@@ -44,19 +44,19 @@ export type Mischief =
   /** Of Metadata: changed in place. */
   | { readonly kind: 'metadata'; readonly change: (metadata: Metadata) => void };
 
-/** What happens to an answer, apart from being lost. */
-type SpoiledAnswer = Exclude<
-  Mischief,
-  { kind: 'cut' | 'half a request' | 'bit flipped' | 'answer lost' }
->;
+type OnRequest = Extract<Mischief, { kind: 'cut' | 'half a request' | 'bit flipped' }>;
+type OnAnswer = Exclude<Mischief, OnRequest>;
 
-function spoilsAnswer(mischief: Mischief): mischief is SpoiledAnswer {
-  return !['cut', 'half a request', 'bit flipped', 'answer lost'].includes(mischief.kind);
+function happensToAnswers(mischief: Mischief): mischief is OnAnswer {
+  return !['cut', 'half a request', 'bit flipped'].includes(mischief.kind);
 }
 
-/** A fault that a request has met: `hit` is called when it really happens. */
+/** A fault that a request has met. */
 export interface Met {
   readonly mischief: Mischief;
+  /** It has happened as often as it should, since the request met it. */
+  readonly isOver: boolean;
+  /** It happens now. */
   hit(count?: number): void;
 }
 
@@ -172,16 +172,21 @@ export class Passage {
     const answer = isMetadata
       ? rewriteMetadata(frame, (metadata) => this.#rules.locate(metadata))
       : frame;
-    if (met?.mischief.kind === 'answer lost') this.#lose(met, met.mischief.count);
-    else if (met && spoilsAnswer(met.mischief)) {
+    if (!met || met.isOver || !happensToAnswers(met.mischief)) exchange.answer = answer;
+    else if (met.mischief.kind === 'answer lost') this.#lose(met, met.mischief.count);
+    else {
       met.hit();
       this.#spoil(exchange, answer, met.mischief);
-    } else exchange.answer = answer;
+    }
     this.#flush();
   }
 
   /** Lets the fault happen to the answer. */
-  #spoil(exchange: Exchange, answer: Buffer, mischief: SpoiledAnswer): void {
+  #spoil(
+    exchange: Exchange,
+    answer: Buffer,
+    mischief: Exclude<OnAnswer, { kind: 'answer lost' }>,
+  ): void {
     const { seen } = exchange;
     switch (mischief.kind) {
       case 'refused':

@@ -19,7 +19,7 @@ const FRESH_CLICK_MAX_MS = 3_000;
 /** Processes that want a core, for each there is: from here on the machine is slow, not hoplog. */
 const OVERLOAD = 2;
 const PATIENCE_MAX = 10;
-/** Two connections a node, one of them on its way out, and two journal files. */
+/** Two connections a node, one of them on its way out, and two of the journal. */
 const FILES_GROWTH_MAX = 8;
 const MEMORY_GROWTH_MAX_MIB = 96;
 
@@ -45,20 +45,22 @@ export interface ScenarioOptions {
   readonly moreFiles?: number;
   /** Between hoplog and Kafka. */
   readonly proxy?: FaultProxy;
+  /** A command in front of hoplog's, which becomes it. */
+  readonly wrapper?: readonly string[];
 }
 
 /**
  * The topic must be there by the time `during` resolves. Faults of the proxy that are still on by then end
- * then. A run in which no fault happened fails: a hit is a batch that was sent again, /ready
- * being 503 when the test waited for that, a hit of the proxy, or what the test notes.
+ * then. A run in which no fault happened fails: a hit is one of the proxy or (without a proxy) a batch that
+ * had to be sent again, /ready being 503 when the test waited for that, and what the test notes.
  */
 export async function underLoad(
   kafka: KafkaCluster,
-  { topic, options = {}, load: loadOptions, moreFiles = 0, proxy }: ScenarioOptions,
+  { topic, options = {}, load: loadOptions, moreFiles = 0, proxy, wrapper }: ScenarioOptions,
   during: (scenario: Scenario) => Promise<void>,
 ): Promise<void> {
   using dir = tempDir();
-  await using server = await Server.start({
+  const asIs: Options = {
     KAFKA_BROKERS: (proxy ?? kafka).brokers,
     KAFKA_TOPIC: topic,
     JOURNAL_DIR: dir.path,
@@ -66,8 +68,8 @@ export async function underLoad(
     // A batch every few requests: whenever Kafka fails, some are on their way.
     BATCH_BYTES: 2_048,
     FLUSH_INTERVAL_MS: 50,
-    ...options,
-  });
+  };
+  await using server = await Server.start({ ...asIs, ...options }, wrapper);
   const footprint = new Footprint(server);
   const oracle = new Oracle();
   await using load = await Load.start(server.url, oracle, { perSecond: 4_000, ...loadOptions });
@@ -88,7 +90,7 @@ export async function underLoad(
   expect(await server.metric('hoplog_possibly_duplicated_total')).toBe(0);
   expect(await server.ready()).toEqual({ status: 200, reason: undefined });
   const retries = await server.metric('hoplog_kafka_retries_total');
-  const hits = proxy?.hits ?? noted + retries;
+  const hits = noted + (proxy?.hits ?? retries);
   process.stderr.write(
     `${topic}: ${hits} faults hit, ${retries} batches failed; ${delivered.length} records ` +
       `delivered once, ${footprint.growth()}\n`,
