@@ -197,7 +197,7 @@ for (const name of ['PORT', 'ADMIN_PORT']) {
 }
 
 test(
-  'a second server on the same journal is refused with one line, and the first goes on',
+  'fault 47: a second server on the same journal is refused with one line, and the first goes on',
   async () => {
     using dir = tempDir();
     await using first = await Server.start({ JOURNAL_DIR: dir.path, JOURNAL_BYTES: '64MiB' });

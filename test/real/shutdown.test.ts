@@ -65,7 +65,7 @@ describeKafka('hoplog asked to stop', () => {
 
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     test(
-      `${signal} while idle: exit 0 at once, and one line`,
+      `fault 44: ${signal} while idle: exit 0 at once, and one line`,
       async () => {
         await kafka.createTopic({ name: `idle-${signal}`, partitions: 1 });
         using dir = tempDir();
@@ -80,7 +80,7 @@ describeKafka('hoplog asked to stop', () => {
     );
 
     test(
-      `${signal} under load: exit 0, and everything answered is in the topic by then`,
+      `fault 44: ${signal} under load: exit 0, and everything answered is in the topic by then`,
       async () => {
         const topic = `load-${signal}`;
         await kafka.createTopic({ name: topic, partitions: 3 });
@@ -104,18 +104,18 @@ describeKafka('hoplog asked to stop', () => {
   }
 
   test(
-    'SIGTERM with 200 silent keep-alive sockets: exit 0 without waiting for them',
+    'fault 45: SIGTERM with 500 silent keep-alive sockets: exit 0 without waiting for them',
     async () => {
       await kafka.createTopic({ name: 'silent', partitions: 1 });
       using dir = tempDir();
       await using server = await start('silent', dir.path);
       const oracle = new Oracle();
-      await using load = await Load.start(server.url, oracle, { connections: 150 });
+      await using load = await Load.start(server.url, oracle, { connections: 400 });
       await load.lasts(200);
       await load.pause();
-      expect(load.connections).toBe(150);
-      using _never = await silentSockets(server.url, 25, '');
-      using _half = await silentSockets(server.url, 25, 'GET / HTTP/1.1\r\nHost: h');
+      expect(load.connections).toBe(400);
+      using _never = await silentSockets(server.url, 50, '');
+      using _half = await silentSockets(server.url, 50, 'GET / HTTP/1.1\r\nHost: h');
       const { exitCode, tookMs } = await stop(server);
       expect(exitCode).toBe(0);
       expect(tookMs).toBeLessThan(PROMPT_MS);
@@ -125,7 +125,7 @@ describeKafka('hoplog asked to stop', () => {
   );
 
   test(
-    'SIGTERM while Kafka is down: exit 0 at SHUTDOWN_MS, and the backlog arrives after the next start',
+    'fault 44: SIGTERM while Kafka is down: exit 0 at SHUTDOWN_MS, and the backlog arrives after the next start',
     async () => {
       await kafka.createTopic({ name: 'down', partitions: 2 });
       using dir = tempDir();
@@ -154,7 +154,7 @@ describeKafka('hoplog asked to stop', () => {
   );
 
   test(
-    "a second signal ends it at once with that signal's code, and nothing is lost",
+    "fault 44: a second signal ends it at once with that signal's code, and nothing is lost",
     async () => {
       await kafka.createTopic({ name: 'second', partitions: 2 });
       using dir = tempDir();
