@@ -18,7 +18,7 @@ import type { Partitions } from './partitions.ts';
 import type { ProducerState } from './protocol.ts';
 import type { Quarantine } from './quarantine.ts';
 
-/** `producer.id.expiration.ms` of Kafka: after this the broker has forgotten a sequence. */
+/** Kafka's default for `producer.id.expiration.ms`: after this a broker has forgotten a producer. */
 const PRODUCER_ID_EXPIRATION_MS = 86_400_000;
 
 export interface Inquiries {
@@ -76,12 +76,14 @@ export class Remedy {
     if (last !== undefined && nextSequence(last, 1) === head.stamp.baseSequence) return;
     const doubted = head.verdict.action === 'inquire' && head.verdict !== RECOVERED;
     if (doubted || last !== undefined) return this.renumber(queue);
-    // The broker knows nothing of the producer: the batch never arrived, or so long ago that the
-    // broker forgot. It takes any first sequence then.
+    // The broker knows nothing of the producer, and takes any first sequence. It never knew it, or
+    // forgot: surely so if the head is not the first that was sent under its id (the first one goes
+    // alone, and the next once it arrived).
+    const knewProducer = head.stamp.baseSequence > 0;
     for (const shipment of queue.waiting) {
       if (shipment.stamp.producerId < 0n) this.#noteResent(shipment, 'sent with acks=1');
       else if (!states) this.#noteResent(shipment, 'DescribeProducers refused');
-      else if (isForgotten(shipment)) {
+      else if (isOld(shipment) || (knewProducer && haveSameProducer(shipment, head))) {
         this.#noteResent(shipment, 'producer forgotten by the broker');
       }
     }
@@ -242,8 +244,12 @@ export class Remedy {
 
 const HALF_CIRCLE = 2 ** 30;
 
-function isForgotten({ batch }: Shipment): boolean {
+function isOld({ batch }: Shipment): boolean {
   return Date.now() - batch.maxTimestamp > PRODUCER_ID_EXPIRATION_MS;
+}
+
+function haveSameProducer(one: Shipment, other: Shipment): boolean {
+  return one.stamp.producerId === other.stamp.producerId;
 }
 
 /** How many records of the shipment the log has, if its producer's last sequence is `last`. */

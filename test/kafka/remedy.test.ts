@@ -72,6 +72,19 @@ describe('inquire', () => {
     expect(line.possiblyDuplicated).toBe(2);
   });
 
+  test('… and unless it is not the first of its producer: the broker knew it then, and forgot', async () => {
+    await using line = new FailedLine([2, 1], RECOVERED, { baseSequence: 4 });
+    line.states = [{ producerId: 6n, producerEpoch: 0, lastSequence: 9 }];
+    await line.remedy.inquire(line.queue);
+    expect(line.line).toEqual([
+      [4, '0', '1'],
+      [6, '2'],
+    ]);
+    const report = { deviation: 'may be twice', cause: 'producer forgotten by the broker' };
+    expect(line.reports).toMatchObject([report, report]);
+    expect(line.possiblyDuplicated).toBe(3);
+  });
+
   test('a broker that will not tell: sent again, and counted', async () => {
     await using line = new FailedLine([2], NO_ANSWER);
     line.states = undefined;
