@@ -2,14 +2,27 @@
 // has no exports map, so these paths can be imported; the version is pinned exactly for that reason.
 
 declare module 'kafkajs/src/network/requestQueue/index.js' {
-  interface RequestQueueState {
-    pending: unknown[];
+  interface SocketRequest {
+    readonly requestTimeout: number;
+    timeoutRequest(): void;
   }
-  const RequestQueue: {
-    prototype: RequestQueueState & {
-      scheduleCheckPendingRequests: (this: RequestQueueState) => void;
-    };
-  };
+  interface RequestQueuePrototype {
+    readonly pending: readonly SocketRequest[];
+    readonly inflight: ReadonlyMap<number, SocketRequest>;
+    throttledUntil: number;
+    throttleCheckTimeoutId: Timer | null;
+    requestTimeoutIntervalId: Timer;
+    isConnected(): boolean;
+    /** Clears the timers. */
+    destroy(): void;
+    checkPendingRequests(): void;
+    sendSocketRequest: (this: RequestQueuePrototype, request: SocketRequest) => void;
+    scheduleRequestTimeoutCheck(this: RequestQueuePrototype): void;
+    maybeThrottle(this: RequestQueuePrototype, milliseconds: number): void;
+    canSendSocketRequestImmediately(this: RequestQueuePrototype): boolean;
+    scheduleCheckPendingRequests(this: RequestQueuePrototype): void;
+  }
+  const RequestQueue: { prototype: RequestQueuePrototype };
   export default RequestQueue;
 }
 

@@ -76,14 +76,10 @@ export class Remedy {
     if (last !== undefined && nextSequence(last, 1) === head.stamp.baseSequence) return;
     const doubted = head.verdict.action === 'inquire' && head.verdict !== RECOVERED;
     if (doubted || last !== undefined) return this.renumber(queue);
-    // The broker knows nothing of the producer, and takes any first sequence. It never knew it, or
-    // forgot: surely so if the head is not the first that was sent under its id (the first one goes
-    // alone, and the next once it arrived).
-    const knewProducer = head.stamp.baseSequence > 0;
     for (const shipment of queue.waiting) {
       if (shipment.stamp.producerId < 0n) this.#noteResent(shipment, 'sent with acks=1');
       else if (!states) this.#noteResent(shipment, 'DescribeProducers refused');
-      else if (isOld(shipment) || (knewProducer && haveSameProducer(shipment, head))) {
+      else if (isForgotten(shipment, head)) {
         this.#noteResent(shipment, 'producer forgotten by the broker');
       }
     }
@@ -244,12 +240,15 @@ export class Remedy {
 
 const HALF_CIRCLE = 2 ** 30;
 
-function isOld({ batch }: Shipment): boolean {
-  return Date.now() - batch.maxTimestamp > PRODUCER_ID_EXPIRATION_MS;
-}
-
-function haveSameProducer(one: Shipment, other: Shipment): boolean {
-  return one.stamp.producerId === other.stamp.producerId;
+/**
+ * The broker knows nothing of the head's producer, and takes any first sequence. It never knew it, or
+ * forgot: surely so if the head is not the first that was sent under its id (the first one goes alone,
+ * and the next once it arrived).
+ */
+function isForgotten({ batch, stamp }: Shipment, head: Shipment): boolean {
+  const isOld = Date.now() - batch.maxTimestamp > PRODUCER_ID_EXPIRATION_MS;
+  const knewProducer = head.stamp.baseSequence > 0;
+  return isOld || (knewProducer && stamp.producerId === head.stamp.producerId);
 }
 
 /** How many records of the shipment the log has, if its producer's last sequence is `last`. */

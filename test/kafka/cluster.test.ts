@@ -9,7 +9,7 @@ import { initProducerIdRequest, produceRequest } from '../../src/kafka/protocol.
 import { apiVersionsAnswer, frameOf, producerIdAnswer } from '../support/fake-answers.ts';
 import { failureOf } from '../support/failure-of.ts';
 import { FakeCluster } from '../support/fake-broker.ts';
-import { laterClock } from '../support/short-sleeps.ts';
+import { laterClock, timePasses } from '../support/short-sleeps.ts';
 import { waitFor } from '../support/wait-for.ts';
 
 const WAIT_MS = 3000;
@@ -180,7 +180,9 @@ describe('failing', () => {
     const asked = unreachable(cluster.send(0, produceRequest('log', 0, -1, 1, Buffer.alloc(61))));
     await waitFor(() => fake.held === 1, { timeoutMs: WAIT_MS, what: 'the request' });
     {
-      using _ = laterClock(31_000);
+      // The wall's clock says nothing about it, wherever it is put.
+      using _back = laterClock(-3_600_000);
+      using _ = timePasses(31_000);
       const error = await asked;
       expect(error.sent).toBe(true);
       expect(error.message).toContain('timed out');
@@ -253,6 +255,17 @@ describe('garbage', () => {
     expect(producerId).toBe(5n);
     await cluster.close();
   });
+});
+
+test('a throttle ends when it should, although the clock was put back meanwhile', async () => {
+  await using fake = await FakeCluster.start();
+  await using cluster = clusterOf(fake);
+  await cluster.metadata('log');
+  fake.script(0, { kind: 'throttled', throttleMs: 100 });
+  const produce = () => cluster.send(0, produceRequest('log', 0, -1, 1, Buffer.alloc(61)));
+  await produce();
+  using _back = laterClock(-3_600_000);
+  await Promise.all([produce(), produce()]);
 });
 
 test('a cluster at rest arms no timer again and again (tulios/kafkajs#1751)', async () => {

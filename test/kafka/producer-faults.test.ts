@@ -8,7 +8,7 @@ import { HOLD_MS } from '../../src/kafka/errors.ts';
 import { FakeCluster } from '../support/fake-broker.ts';
 import { CODE, refused, times } from '../support/fake-partition.ts';
 import { settled, Shipping } from '../support/shipping.ts';
-import { laterClock, shortSleeps } from '../support/short-sleeps.ts';
+import { shortSleeps, timePasses } from '../support/short-sleeps.ts';
 import { tempDir } from '../support/temp-dir.ts';
 import { waitFor } from '../support/wait-for.ts';
 
@@ -86,7 +86,7 @@ test('an answer that never comes is given up after the request time-out', async 
   fake.script(0, { kind: 'appended, silence' }, { kind: 'silence' });
   shipping.batches(2);
   await waitFor(() => fake.partitions[0]!.seen.length === 3, { timeoutMs: WAIT_MS, what: 'both' });
-  using _later = laterClock(31_000);
+  using _later = timePasses(31_000);
   await shipping.deliverAll();
   expect(shipping.producer.counters.alreadyDelivered).toBe(1);
 });

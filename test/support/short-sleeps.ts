@@ -1,6 +1,6 @@
 // Back-off is seconds, a test is not: `using sleeps = shortSleeps()` makes every pause of src/ a few
-// milliseconds and notes how long it was meant to be. And a clock that can be put forward: kafkajs
-// finds a request too old by Date.now().
+// milliseconds and notes how long it was meant to be. And the two clocks that can be moved: the wall's
+// (Date.now), which a human may put wherever, and the one that time-outs go by (performance.now).
 
 import { setSystemTime, spyOn } from 'bun:test';
 
@@ -22,8 +22,15 @@ export function shortSleeps(): Sleeps {
   return { asked, [Symbol.dispose]: () => spy.mockRestore() };
 }
 
-/** Date.now() is `ms` later until the scope ends; timers go on as they are. */
+/** Date.now() is `ms` later (or earlier) until the scope ends; everything else goes on as it is. */
 export function laterClock(ms: number): Disposable {
   setSystemTime(new Date(Date.now() + ms));
   return { [Symbol.dispose]: () => void setSystemTime() };
+}
+
+/** performance.now() is `ms` later until the scope ends; Date.now() and timers go on as they are. */
+export function timePasses(ms: number): Disposable {
+  const now = performance.now.bind(performance);
+  const spy = spyOn(performance, 'now').mockImplementation(() => now() + ms);
+  return { [Symbol.dispose]: () => spy.mockRestore() };
 }
