@@ -56,7 +56,7 @@ export class SegmentStore {
   /** @throws {JournalUnusable} no such directory, held by another process, too small a disk. */
   constructor(options: StoreOptions) {
     this.#options = options;
-    const { directory, journalBytes } = options;
+    const { directory } = options;
     makeWritable(directory);
     const lock = new JournalLock(directory);
     this.machineStopped = lock.machineStopped;
@@ -66,7 +66,7 @@ export class SegmentStore {
     this.#generation = lastGeneration + GENERATION_LEAP + found.length;
     try {
       this.#sort();
-      requireRoom(directory, journalBytes - this.bytes, journalBytes);
+      this.#checkRoom();
       this.#requireDescriptors();
     } catch (error) {
       this.#files.close();
@@ -254,6 +254,17 @@ export class SegmentStore {
     }
     this.recovered.sort((a, b) => a.generation - b.generation);
     this.#fillTail();
+  }
+
+  /** A newcomer is told at once; who has served already goes on, with JOURNAL_FULL for what has no room. */
+  #checkRoom(): void {
+    const { directory, journalBytes, onError } = this.#options;
+    try {
+      requireRoom(directory, journalBytes - this.bytes, journalBytes);
+    } catch (error) {
+      if (this.recovered.length === 0) throw error;
+      onError('find room on the disk', error as Error);
+    }
   }
 
   /** The newest segment is written on, so if it has holes they are filled while that can fail. */

@@ -6,6 +6,7 @@ import { closeSync, existsSync, openSync, readdirSync, readlinkSync } from 'node
 import type { JournalledBatch } from '../../src/journal/cursor.ts';
 import { batchStart } from '../../src/journal/journalled-batch.ts';
 import {
+  appendSoon,
   openJournal,
   type OpenJournal,
   SEGMENT_BYTES,
@@ -47,7 +48,7 @@ async function refusedBecomes({ journal }: OpenJournal, count: number): Promise<
 /** Appends a batch and takes it, and has its segment refused. */
 async function appendRefused(open: OpenJournal, value: string): Promise<JournalledBatch> {
   const before = open.journal.counters.refusedSegments;
-  expect(open.journal.append(value, TIME)).toBe('appended');
+  await appendSoon(open, value, TIME);
   open.journal.seal();
   const [batch] = takeAll(open.journal);
   refuseSync(batch!.segment.path);

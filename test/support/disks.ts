@@ -17,9 +17,12 @@ function run(...command: readonly string[]): string {
   return stdout.toString().trim();
 }
 
-export interface LoopDisk extends Disposable {
+export interface Disk extends Disposable {
   /** Where it is mounted. */
   readonly path: string;
+}
+
+export interface LoopDisk extends Disk {
   /** The kernel finds the file system damaged: ext4 turns read-only under the writers. */
   turnReadOnly(): void;
 }
@@ -56,6 +59,19 @@ export function loopDisk({ bytes, backedBytes = 2 * bytes }: LoopDiskOptions): L
     path,
     turnReadOnly: () => writeFileSync(`/sys/fs/ext4/${name}/trigger_fs_error`, 'test'),
     [Symbol.dispose]: () => mounted.dispose(),
+  };
+}
+
+/** A tmpfs with these mount options. */
+export function memoryDisk(options: string): Disk {
+  const dir = tempDir();
+  run('mount', '-t', 'tmpfs', '-o', options, 'none', dir.path);
+  return {
+    path: dir.path,
+    [Symbol.dispose]: () => {
+      run('umount', '--lazy', dir.path);
+      dir[Symbol.dispose]();
+    },
   };
 }
 
