@@ -311,6 +311,9 @@ test.each([
   [2 ** 31 - 1, 1, 0],
   [2 ** 31 - 3, 5, 2],
   [2 ** 31 - 1, 2 ** 31 - 1, 2 ** 31 - 2],
-])('sequence %d and %d records on is %d: numbers wrap at 2^31', (sequence, count, next) => {
-  expect(nextSequence(sequence, count)).toBe(next);
-});
+])(
+  'fault 80: sequence %d and %d records on is %d: numbers wrap at 2^31',
+  (sequence, count, next) => {
+    expect(nextSequence(sequence, count)).toBe(next);
+  },
+);

@@ -164,7 +164,7 @@ describeKafka('DumpLogSegments', () => {
     expect(printable(records)).toEqual(expected(0, 5));
   });
 
-  test('agrees on time, count and sequences of each batch, over the wrap', () => {
+  test('fault 80: agrees on time, count and sequences of each batch, over the wrap', () => {
     for (const { fields, records } of batchesOf('plain')) {
       expect(fields).toMatchObject({
         count: String(records.length),

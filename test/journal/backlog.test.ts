@@ -96,7 +96,7 @@ test('without segments there is nothing to take', () => {
   expect(backlog.oldestTimestamp).toBeUndefined();
 });
 
-test('acknowledged out of order: after a kill only what lies behind the first gap comes again', async () => {
+test('fault 72: acknowledged out of order: after a kill only what lies behind the first gap comes again', async () => {
   using dir = tempDir();
   using other = tempDir();
   await using open = openJournal(dir.path);

@@ -19,7 +19,7 @@ import { tempDir } from '../support/temp-dir.ts';
 
 const TIME = 1_764_145_000_000;
 
-test('a power cut that kept an acknowledged position and lost the batches below it loses no later record', async () => {
+test('fault 71: a power cut that kept an acknowledged position and lost the batches below it loses no later record', async () => {
   using dir = tempDir();
   {
     using live = tempDir();

@@ -3,6 +3,7 @@
 
 import { describe, expect, test } from 'bun:test';
 import { readFileSync, rmSync } from 'node:fs';
+import { basename, join } from 'node:path';
 import { batchStart, readJournalled } from '../../src/journal/journalled-batch.ts';
 import { FIRST_BATCH_AT } from '../../src/journal/segment.ts';
 import {
@@ -37,7 +38,7 @@ describe('after a kill', () => {
     expect(open.errors).toEqual([]);
   });
 
-  test('three kills in a row during recovery lose nothing', async () => {
+  test('fault 43: three kills in a row during recovery lose nothing', async () => {
     using dir = tempDir();
     await killedWith(dir.path, ['one', 'two', 'three'], 'full batches');
     for (let round = 0; round < 3; round++) {
@@ -50,7 +51,7 @@ describe('after a kill', () => {
     }
   });
 
-  test('a segment that is missing in the middle costs its own records only', async () => {
+  test('fault 75: a segment that is missing in the middle costs its own records only', async () => {
     using dir = tempDir();
     const values = manyValues(1200);
     await killedWith(dir.path, values, 'full batches');
@@ -67,8 +68,31 @@ describe('after a kill', () => {
   });
 });
 
+test('fault 74: with a segment its position is gone too: the others come whole, from their own positions', async () => {
+  using dir = tempDir();
+  using next = tempDir();
+  const values = manyValues(1200);
+  await killedWith(dir.path, values, 'full batches');
+  let oldest = '';
+  let left: string[] = [];
+  {
+    await using open = openJournal(dir.path);
+    const [first, ...others] = takeAll(open.journal);
+    oldest = first!.segment.path;
+    // All of the oldest segment, and the first batch of the next.
+    const end = others.findIndex(({ segment }) => segment.path !== oldest) + 1;
+    for (const batch of [first!, ...others.slice(0, end)]) open.journal.acknowledge(batch);
+    left = others.slice(end).flatMap((batch) => valuesOf(open.journal, batch));
+    copyAsKilled(dir.path, next.path);
+  }
+  rmSync(join(next.path, basename(oldest)));
+  await using open = openJournal(next.path);
+  expect(takeValues(open.journal)).toEqual(left);
+  expect(open.journal.counters.lostBytes).toBe(0);
+});
+
 describe('damage', () => {
-  test('is counted once, not again when the batches behind it are taken', async () => {
+  test('fault 67: is counted once, not again when the batches behind it are taken', async () => {
     using dir = tempDir();
     await killedWith(dir.path, ['one', 'two', 'three']);
     let hole = 0;

@@ -3,6 +3,7 @@
 // not appended ever comes out. Random histories follow in test/property.
 
 import { describe, expect, test } from 'bun:test';
+import { gunzipSync } from 'node:zlib';
 import { placeBatch } from '../../src/journal/journalled-batch.ts';
 import { findBatch } from '../../src/journal/recovery.ts';
 import { FIRST_BATCH_AT, type Segment } from '../../src/journal/segment.ts';
@@ -35,6 +36,23 @@ function withoutMarks(segment: Segment): Uint8Array {
   return zeroed(bytesOf(segment), 64, 192);
 }
 
+test('fault 51: a segment of format 1, as the release of November 2026 left it, is read', () => {
+  // gzip of 8 KiB: a placed batch, a sealed one, and an open one of three records, synced behind one.
+  const FORMAT_1 =
+    'H4sIAAAAAAAAA+3YMUsDMRjG8X+uR8GlpDeK1OLmeO12dBT9HHpDO4gO4kfQwdXBUj+Bg7NbxbaLuOjUTVRwcSiIo0Ml' +
+    'dz1B2+XQQenzW0J4k4eXLCFpbe82DbAKUIXzdtQjh1MLLxY8YJ/R1az6m4UCMCpVNvJkZ/sfLbgex9X18vd6wcJB0L3P' +
+    'mysiIjLPWj+8/0VERORfKh4drrw/JC/0tZvjp1dveDJYSCoGTOeysdObjNfphqCZPMcrgGfdMn8zJKDkmWL/rMZzeTma' +
+    'REd3e4sX7mvgU5Jzm43jL1w5zdsKZ/Q5nTPMZlM5pDlxiHV9+XENy5Jv/Lj++wcoIiIiIiIiwh/3AUH7LjkAIAAA';
+  const bytes = gunzipSync(Buffer.from(FORMAT_1, 'base64'));
+  const { segment, batches, lostBytes } = readAfterCrash(bytes);
+  expect([segment.generation, segment.acknowledged, lostBytes]).toEqual([41, FIRST_BATCH_AT, 0]);
+  expect(batches.map(({ values, placement }) => ({ values, placement }))).toEqual([
+    { values: ['a1', 'é2'], placement: PLACEMENT },
+    { values: ['b1'], placement: undefined },
+    { values: ['c1', 'c2', 'c3'], placement: undefined },
+  ]);
+});
+
 describe('after a kill', () => {
   test('an empty segment is empty', () => {
     expect(readAfterCrash(bytesOf(memorySegment(BYTES)))).toMatchObject({
@@ -64,7 +82,7 @@ describe('after a kill', () => {
     expect(lostBytes).toBe(0);
   });
 
-  test('recovering twice gives the same bytes as recovering once', () => {
+  test('fault 78: recovering twice gives the same bytes as recovering once', () => {
     const segment = threeBatches();
     new Scribe(segment, batchesOf(segment).at(-1)!.end | 3).write('d1', 'd2');
     const once = readAfterCrash(bytesOf(segment));
@@ -73,7 +91,7 @@ describe('after a kill', () => {
     expect([twice.batches, twice.end]).toEqual([once.batches, once.end]);
   });
 
-  test('recovered, written to and killed again, all is there in order', () => {
+  test('fault 79: recovered, written to and killed again, all is there in order', () => {
     let bytes = bytesOf(memorySegment(BYTES));
     const values: string[] = [];
     for (let life = 0; life < 10; life++) {
@@ -87,7 +105,7 @@ describe('after a kill', () => {
     expect(valuesOf(readAfterCrash(bytes).batches)).toEqual(values);
   });
 
-  test('what an earlier life of the file left behind the end is not found', () => {
+  test('fault 77: what an earlier life of the file left behind the end is not found', () => {
     const segment = threeBatches();
     new Scribe(segment, batchesOf(segment).at(-1)!.end | 3).write('open');
     segment.begin(2);
@@ -100,7 +118,7 @@ describe('after a kill', () => {
 });
 
 describe('a torn batch', () => {
-  test('at the end is dropped at every byte of its tear, those before it are all there', () => {
+  test('fault 65: at the end is dropped at every byte of its tear, those before it are all there', () => {
     const segment = threeBatches();
     const whole = batchesOf(segment);
     const last = whole.at(-1)!;
@@ -172,7 +190,11 @@ describe('a torn batch', () => {
 });
 
 describe('damage', () => {
-  test.each([0, 1, 2])('in batch %d costs that batch, the others are kept', (hit) => {
+  test.each([
+    [68, 'first', 0],
+    [67, 'middle', 1],
+    [66, 'last', 2],
+  ])('fault %d: in the %s batch costs that batch, the others are kept', (_fault, _which, hit) => {
     const segment = threeBatches();
     const whole = batchesOf(segment);
     const { position, end } = whole[hit]!;
@@ -189,7 +211,7 @@ describe('damage', () => {
     }
   });
 
-  test('is counted when there are good batches behind it', () => {
+  test('fault 67: is counted when there are good batches behind it', () => {
     const segment = threeBatches();
     const [first, second, third] = batchesOf(segment);
     const bytes = withoutMarks(segment);
@@ -204,7 +226,7 @@ describe('damage', () => {
     ['negative', -5],
     ['zero', 0],
     ['too long by a batch', 400],
-  ])('that makes a length %s costs one batch', (_name, length) => {
+  ])('fault 70: that makes a length %s costs one batch', (_name, length) => {
     const segment = threeBatches();
     const [, second] = batchesOf(segment);
     segment.buffer.writeInt32BE(length, second!.position + 8);

@@ -64,7 +64,7 @@ function nextOf(store: SegmentStore): Promise<Segment> {
 }
 
 describe('growth', () => {
-  test('a new directory gets segments of zeros one by one, up to the journal size', async () => {
+  test('fault 64: an empty directory, or one that is not there, gets segments of zeros one by one, up to the journal size', async () => {
     using dir = tempDir();
     const directory = join(dir.path, 'not', 'yet', 'there');
     await using open = openStore(directory);
@@ -185,7 +185,7 @@ describe('a start', () => {
     expect(open.errors).toEqual([]);
   });
 
-  test('puts aside what is no segment, says so, and goes on with the others', async () => {
+  test('fault 64: puts aside an empty file, a short one and noise, says so, and goes on with the others', async () => {
     using dir = tempDir();
     {
       await using open = openStore(dir.path);
@@ -213,7 +213,7 @@ describe('a start', () => {
     expect((await nextOf(open.store)).path > join(dir.path, '00000106.segment')).toBe(true);
   });
 
-  test('takes a file of zeros as a spare', async () => {
+  test('fault 64: takes a file of zeros as a spare', async () => {
     using dir = tempDir();
     writeFileSync(join(dir.path, '00000007.segment'), new Uint8Array(SEGMENT_BYTES));
     await using open = openStore(dir.path, { journalBytes: SEGMENT_BYTES });
@@ -223,7 +223,7 @@ describe('a start', () => {
     expect(spare?.generation).toBeGreaterThan(0);
   });
 
-  test('leaves foreign files and directories alone, and removes a segment that was not finished', async () => {
+  test('fault 76: leaves foreign files and directories alone, and removes a segment that was not finished', async () => {
     using dir = tempDir();
     const foreign = [
       'README',
@@ -242,7 +242,7 @@ describe('a start', () => {
     expect(open.errors).toEqual([]);
   });
 
-  test('goes on without a segment that is missing in the middle', async () => {
+  test('fault 75: goes on without a segment that is missing in the middle', async () => {
     using dir = tempDir();
     const kept: number[] = [];
     {
@@ -261,7 +261,7 @@ describe('a start', () => {
     expect((await nextOf(open.store)).generation).toBeGreaterThan(kept[1]!);
   });
 
-  test('refuses a newer format version in one line that says what to do, and leaves it as it is', async () => {
+  test('fault 51: refuses a newer format version in one line that says what to do, and leaves it as it is', async () => {
     using dir = tempDir();
     const words = new Int32Array(SEGMENT_BYTES / 4);
     const check = [2, 9, SEGMENT_BYTES].reduce(foldWord, HASH_SEED);

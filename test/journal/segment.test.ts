@@ -77,7 +77,7 @@ describe('identity', () => {
     expect(reopened(Buffer.concat([bytes, Buffer.alloc(4)])).generation).toBe(0);
   });
 
-  test('a newer format version is recognised, own ones and damage are not taken for one', () => {
+  test('fault 51: a newer format version is recognised, own ones and damage are not taken for one', () => {
     const segment = memorySegment(BYTES, 41);
     expect(foreignVersion(segment.words)).toBeUndefined();
     expect(foreignVersion(new Int32Array(2048))).toBeUndefined();
@@ -87,7 +87,7 @@ describe('identity', () => {
     expect(foreignVersion(segment.words)).toBe(2);
   });
 
-  test('a flipped bit in the version is damage of one copy, not a newer version', () => {
+  test('fault 51: a flipped bit in the version is damage of one copy, not a newer version', () => {
     for (let bit = 0; bit < 32; bit++) {
       const segment = memorySegment(BYTES, 41);
       segment.words[1]! ^= 1 << bit;
@@ -141,7 +141,7 @@ describe('a new life', () => {
     expect([...words]).toEqual([...next]);
   });
 
-  test('does not see what the last one left behind', () => {
+  test('fault 77: does not see what the last one left behind', () => {
     const segment = memorySegment(BYTES, 5);
     const scribe = new Scribe(segment).write('old 1').seal().write('old 2').seal().write('old 3');
     segment.writeSyncedMark(scribe.open.mark());
@@ -164,7 +164,7 @@ describe.each([
     }
   });
 
-  test('killed between two words is the one before', () => {
+  test('fault 73: killed between two words is the one before', () => {
     const segment = memorySegment(BYTES);
     let before: number | undefined = none;
     for (const position of [4200, 4300, 4400, 4500]) {
@@ -178,7 +178,7 @@ describe.each([
     }
   });
 
-  test('with one copy damaged is the other one, with both there is none', () => {
+  test('fault 73: with one copy damaged is the other one, with both there is none', () => {
     const segment = memorySegment(BYTES);
     segment[name] = 4200;
     segment[name] = 4300;

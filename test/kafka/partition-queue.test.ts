@@ -51,7 +51,7 @@ describe('sequences', () => {
     ]);
   });
 
-  test('wrap from 2^31 - 1 to 0', () => {
+  test('fault 80: wrap from 2^31 - 1 to 0', () => {
     const queue = new PartitionQueue(0, PRODUCER);
     queue.stamp = { ...PRODUCER, baseSequence: 2 ** 31 - 2 };
     enqueue(queue, 3);

@@ -262,7 +262,7 @@ for (const acks of ['1', 'all'] as const) {
   });
 }
 
-test('sequences wrap from 2^31 - 1 to 0 in the middle of a batch', async () => {
+test('fault 80: sequences wrap from 2^31 - 1 to 0 in the middle of a batch', async () => {
   using dir = tempDir();
   using _ = shortSleeps();
   await using fake = await FakeCluster.start();

@@ -115,7 +115,7 @@ test('any history is found whole after a kill', () => {
   );
 });
 
-test('torn at every byte of its last batch, by zeros or by what was there before, all in front of it is there', () => {
+test('fault 65: torn at every byte of its last batch, by zeros or by what was there before, all in front of it is there', () => {
   fc.assert(
     fc.property(history, (plans) => {
       const { appended, bytes, end } = written(plans);
@@ -141,7 +141,7 @@ function memorySegmentOf(plans: readonly BatchPlan[]): Segment {
   return segment;
 }
 
-test('recovered, and recovered again, it is the same to the byte; and what is appended then is found', () => {
+test('faults 78 and 79: recovered, and recovered again, it is the same to the byte; and what is appended then is found', () => {
   fc.assert(
     fc.property(
       history,
@@ -166,7 +166,7 @@ test('recovered, and recovered again, it is the same to the byte; and what is ap
 });
 
 describe('bit flips', () => {
-  test('of every bit of a small segment cost records and never alter one', () => {
+  test('fault 69: of every bit of a small segment cost records and never alter one', () => {
     const plans: History = {
       before: [{ values: ['old', 'older', 'oldest'], placement: undefined, syncedBehind: 9 }],
       batches: [
@@ -196,7 +196,7 @@ describe('bit flips', () => {
     expect(altered).toBeGreaterThan(500);
   });
 
-  test('of one bit in any history cost at most the batch they hit', () => {
+  test('fault 69: of one bit in any history cost at most the batch they hit', () => {
     fc.assert(
       fc.property(history, fc.nat(), (plans, seed) => {
         const { appended, bytes, end } = written(plans);

@@ -115,7 +115,7 @@ describeKafka('hoplog with a full journal', () => {
   );
 
   test(
-    'a server killed with a full journal delivers all of it at the next start',
+    'fault 50: a server killed with a full journal delivers all of it at the next start',
     async () => {
       using dir = tempDir();
       const oracle = new Oracle();
