@@ -129,7 +129,8 @@ export class Cluster {
 
   /** Asks the brokers one after the other, known nodes first, until one answers. */
   async sendToAny<Answer>(request: KafkaRequest<Answer>): Promise<Answer> {
-    const candidates = [...this.#nodes.values(), ...this.#seeds];
+    const known = [...this.#nodes.values(), ...this.#seeds];
+    const candidates = [...new Map(known.map((address) => [keyOf(address), address])).values()];
     candidates.sort((a, b) => Number(this.#isOpen(b)) - Number(this.#isOpen(a)));
     const failures = new Set<string>();
     for (const address of candidates) {

@@ -91,6 +91,16 @@ describe('asking', () => {
     expect(error.message).not.toContain('\n');
   });
 
+  test('a broker that is in the list and in the metadata is asked once', async () => {
+    await using fake = await FakeCluster.start({ nodes: 2 });
+    await using cluster = clusterOf(fake);
+    await cluster.metadata('log');
+    fake.apiFaults.metadata = ['cut', 'cut', 'cut', 'cut'];
+    const before = fake.requests.metadata;
+    await unreachable(cluster.metadata('log'));
+    expect(fake.requests.metadata - before).toBe(2);
+  });
+
   test('requests at the same time share one connection and get their own answers', async () => {
     await using fake = await FakeCluster.start();
     await using cluster = clusterOf(fake);
