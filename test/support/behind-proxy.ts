@@ -5,9 +5,13 @@ import { FaultProxy, nodesOf } from './fault-proxy.ts';
 import type { KafkaCluster } from './kafka.ts';
 import type { TopicSpec } from './kafka-wire.ts';
 import { type Scenario, type ScenarioOptions, underLoad } from './scenario.ts';
-import { seeded } from './seed.ts';
+import { type Random, seeded } from './seed.ts';
 
-export type DuringFaults = (hoplog: Scenario & { readonly proxy: FaultProxy }) => Promise<void>;
+export interface BehindProxy extends Scenario {
+  readonly proxy: FaultProxy;
+  readonly random: Random;
+}
+export type DuringFaults = (hoplog: BehindProxy) => Promise<void>;
 export type Setting = Partial<ScenarioOptions> & Partial<TopicSpec>;
 
 /** `during` begins when records are delivered already. */
@@ -25,7 +29,7 @@ export async function behindProxy(
       { topic, proxy, load: { perSecond: 1_500 }, ...options },
       async (hoplog) => {
         await hoplog.delivers(100);
-        await during({ ...hoplog, proxy });
+        await during({ ...hoplog, proxy, random });
       },
     );
   });
