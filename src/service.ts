@@ -170,7 +170,9 @@ export class Service {
   };
 
   readonly #onHole = (hole: Hole, journal: string): void => {
-    this.#log.error({ ...reportDamage(hole), journal }, 'records lost');
+    const report = reportDamage(hole);
+    if (hole.bytes === 0 && !report.count) return;
+    this.#log.error({ ...report, journal }, 'records lost');
   };
 
   /** What the journal has it has; behind that, nobody knows what there was. */

@@ -146,12 +146,14 @@ export abstract class Backlog {
     const found = findBatch(segment, from, to);
     this.#readPosition = found ? batchStart(found.header.end) : to;
     if (!found) {
-      // Where a segment ends that was never closed, nobody knows.
-      if (segment.closed !== undefined) this.#reportHole(segment, from, to);
+      // Where it ended nobody knows, if another was begun and a power cut took the note of its end.
+      const isUnclosed = segment.closed === undefined && segment !== this.chain.at(-1);
+      if (segment.closed !== undefined) this.#reportHole(segment, from, to - batchStart(from));
+      else if (isUnclosed) this.#reportHole(segment, from, 0);
       return undefined;
     }
     const { position, header, lostBytes } = found;
-    if (lostBytes > 0) this.#reportHole(segment, from, position);
+    if (lostBytes > 0) this.#reportHole(segment, from, lostBytes);
     this.#previous = { position, end: header.end };
     const recovered = position < segment.recoveredEnd;
     const torn = recovered && header.placement && !placementIntact(segment.buffer, position);
@@ -160,14 +162,14 @@ export abstract class Backlog {
     return { ...header, placement, segment, position, syncRound: 1 };
   }
 
-  #reportHole(segment: Segment, from: number, to: number): void {
+  #reportHole(segment: Segment, from: number, bytes: number): void {
     const previous = this.#previous;
     const index = this.chain.indexOf(segment);
     const before = previous
       ? lastValue(segment, previous.position, previous.end)
       : newestValue(this.chain.slice(0, index + 1), from);
-    const after = oldestValue(this.chain.slice(index), to);
-    this.noteHole(segment, { before, after, bytes: to - batchStart(from) });
+    const after = oldestValue(this.chain.slice(index), from);
+    this.noteHole(segment, { before, after, bytes });
   }
 
   /** Timestamp of the oldest sealed batch that nobody has taken. */

@@ -30,6 +30,7 @@ export interface Hole {
   /** The last value in front of it and the first one behind it; undefined = none is left. */
   readonly before: Uint8Array | undefined;
   readonly after: Uint8Array | undefined;
+  /** 0 = unknown whether there were any: the end of a segment that was never closed. */
   readonly bytes: number;
 }
 

@@ -10,6 +10,7 @@ import { waitFor } from './wait-for.ts';
 
 const ATTACH_MAX_MS = 10_000;
 const DETACH_MAX_MS = 10_000;
+const QUIET_MAX_MS = 10_000;
 
 function run(...command: readonly string[]): string {
   const { exitCode, stdout, stderr } = Bun.spawnSync([...command]);
@@ -25,6 +26,11 @@ export interface Disk extends Disposable {
 export interface LoopDisk extends Disk {
   /** The kernel finds the file system damaged: ext4 turns read-only under the writers. */
   turnReadOnly(): void;
+  /**
+   * What the device holds at one moment, as a power cut leaves it. Whoever writes has to be stopped: it
+   * is taken while the device's count of writes stands still, or not at all.
+   */
+  snapshot(): Promise<Buffer>;
 }
 
 export interface LoopDiskOptions {
@@ -34,10 +40,12 @@ export interface LoopDiskOptions {
    * kernel gets to them, long after the program made them.
    */
   readonly backedBytes?: number;
+  /** A snapshot to begin with, instead of an empty file system. */
+  readonly snapshot?: Buffer;
 }
 
 /** An ext4 of its own. */
-export function loopDisk({ bytes, backedBytes = 2 * bytes }: LoopDiskOptions): LoopDisk {
+export function loopDisk({ bytes, backedBytes = 2 * bytes, snapshot }: LoopDiskOptions): LoopDisk {
   using undo = new DisposableStack();
   const dir = undo.use(tempDir());
   const [storage, path] = [join(dir.path, 'storage'), join(dir.path, 'disk')];
@@ -46,8 +54,11 @@ export function loopDisk({ bytes, backedBytes = 2 * bytes }: LoopDiskOptions): L
   run('mount', '-t', 'tmpfs', '-o', `size=${backedBytes}`, 'none', storage);
   undo.defer(() => run('umount', storage));
   const image = join(storage, 'image');
-  run('truncate', '--size', String(bytes), image);
-  run('mkfs.ext4', '-q', '-F', '-E', 'lazy_itable_init=0,lazy_journal_init=0', image);
+  if (snapshot) writeFileSync(image, snapshot);
+  else {
+    run('truncate', '--size', String(bytes), image);
+    run('mkfs.ext4', '-q', '-F', '-E', 'lazy_itable_init=0,lazy_journal_init=0', image);
+  }
   const device = run('losetup', '--find', '--show', image);
   undo.defer(() => run('losetup', '--detach', device));
   run('mount', '-o', 'errors=remount-ro', device, path);
@@ -57,6 +68,11 @@ export function loopDisk({ bytes, backedBytes = 2 * bytes }: LoopDiskOptions): L
   const mounted = undo.move();
   return {
     path,
+    snapshot: async () =>
+      await waitFor(() => snapshotOf(image, name), {
+        timeoutMs: QUIET_MAX_MS,
+        what: `${device} to be quiet`,
+      }),
     turnReadOnly: () => writeFileSync(`/sys/fs/ext4/${name}/trigger_fs_error`, 'test'),
     [Symbol.dispose]: () => mounted.dispose(),
   };
@@ -73,6 +89,19 @@ export function memoryDisk(options: string): Disk {
       dir[Symbol.dispose]();
     },
   };
+}
+
+/** Undefined = it was being written to meanwhile. */
+function snapshotOf(image: string, device: string): Buffer | undefined {
+  const before = writesOf(device);
+  const bytes = readFileSync(image);
+  return before.inFlight === 0 && writesOf(device).count === before.count ? bytes : undefined;
+}
+
+/** Documentation/block/stat.rst of the kernel: the fifth number, and the ninth. */
+function writesOf(device: string): { count: number; inFlight: number } {
+  const fields = readFileSync(`/sys/block/${device}/stat`, 'utf8').trim().split(/\s+/).map(Number);
+  return { count: fields[4]!, inFlight: fields[8]! };
 }
 
 /** Why there are no loop disks here; undefined where there are. */
