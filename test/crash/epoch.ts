@@ -29,7 +29,8 @@ const RECOVERY_MAX_MS = 700;
 /** Without a point: while it reads the journal, or delivers from it. */
 const RECOVERY_MS_MAX = 200;
 const RECOVERIES_IN_A_ROW = 3;
-const FRESH_MAX_MS = 3_000;
+/** A machine that runs other tests as well may take this long for a click of its own. */
+const FRESH_MAX_MS = 10_000;
 
 export interface Tally {
   rounds: number;
