@@ -28,14 +28,19 @@ export interface Outcome extends Tally {
   readonly faults: ReadonlyMap<string, number>;
 }
 
+export interface CampaignOptions {
+  readonly rounds: number;
+  /** Of Kafka. */
+  readonly nodes: 1 | 3;
+  readonly random: Random;
+  readonly onProgress: (line: string) => void;
+}
+
 /** @throws what went wrong first, with what was done in that epoch */
-export async function campaign(
-  rounds: number,
-  random: Random,
-  onProgress: (line: string) => void,
-): Promise<Outcome> {
+export async function campaign(options: CampaignOptions): Promise<Outcome> {
+  const { rounds, nodes, random, onProgress } = options;
   const started = performance.now();
-  await using kafka = await startKafka({ nodes: 1 });
+  await using kafka = await startKafka({ nodes });
   using dir = tempDir();
   const underLoad = new KillPlan(POINTS_UNDER_LOAD, random);
   const inRecovery = new KillPlan(POINTS_IN_RECOVERY, random);
@@ -101,31 +106,45 @@ export function summaryOf(outcome: Outcome): string {
   ].join('\n');
 }
 
-const HELP = `npm run test:crash -- [--rounds N] [--seed S]
+const HELP = `npm run test:crash -- [--rounds N] [--seed S] [--nodes 1|3]
 
 Kills hoplog with SIGKILL N times (${EPOCH_ROUNDS} if not given) under load, with a real Kafka and its faults, and
 checks that Kafka holds what was answered once. About a second a round; some rounds more where a
 point was not passed yet. The seed replays the plan
-of kills and faults, not the scheduling of the processes; it is printed. Exit code 1 = failed.
+of kills and faults, not the scheduling of the processes; it is printed. With three Kafka nodes (1 if
+not given) leaders move when one is killed. Exit code 1 = failed.
 `;
 
-async function main(): Promise<number> {
+/** @throws where the command line makes no sense */
+function readArguments() {
   const { values } = parseArgs({
     options: {
       rounds: { type: 'string', default: String(EPOCH_ROUNDS) },
       seed: { type: 'string', default: String(crypto.getRandomValues(new Uint32Array(1))[0]) },
+      nodes: { type: 'string', default: '1' },
       help: { type: 'boolean', default: false },
     },
   });
   const rounds = Number(values.rounds);
   const seed = Number(values.seed);
-  if (values.help) {
+  const nodes = Number(values.nodes);
+  const isSound = Number.isSafeInteger(rounds) && rounds > 0 && Number.isSafeInteger(seed);
+  if (!isSound || (nodes !== 1 && nodes !== 3)) throw new Error('no such campaign');
+  return { rounds, seed, nodes, help: values.help } as const;
+}
+
+async function main(): Promise<number> {
+  let asked: ReturnType<typeof readArguments>;
+  try {
+    asked = readArguments();
+  } catch (error) {
+    process.stderr.write(`${String(error)}\n${HELP}`);
+    return 2;
+  }
+  const { rounds, seed, nodes, help } = asked;
+  if (help) {
     process.stdout.write(HELP);
     return 0;
-  }
-  if (!Number.isSafeInteger(rounds) || rounds < 1 || !Number.isSafeInteger(seed)) {
-    process.stderr.write(HELP);
-    return 2;
   }
   const obstacle = kafkaUnavailable();
   if (obstacle !== undefined) {
@@ -135,11 +154,12 @@ async function main(): Promise<number> {
   try {
     const say = (line: string): void => void process.stdout.write(`${line}\n`);
     say(`seed ${seed}`);
-    say(summaryOf(await campaign(rounds, new Random(seed), say)));
+    const random = new Random(seed);
+    say(summaryOf(await campaign({ rounds, nodes, random, onProgress: say })));
     return 0;
   } catch (error) {
     process.stderr.write(
-      `${String(error)}\nFAILED: --rounds ${rounds} --seed ${seed} replays it\n`,
+      `${String(error)}\nFAILED: --rounds ${rounds} --seed ${seed} --nodes ${nodes} replays it\n`,
     );
     return 1;
   }

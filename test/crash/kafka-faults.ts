@@ -1,9 +1,11 @@
 // What happens to Kafka while hoplog is killed: in most rounds the fault proxy between the two cuts,
 // swallows, delays, refuses; in some the node is frozen when hoplog dies, and wakes up in the middle of
-// the next life, with requests of the dead in its hands; now and then it is killed and stays away.
+// the next life, with requests of the dead in its hands; now and then it is killed and stays away, and
+// where there are three, others lead meanwhile.
 
 import type { Api } from '../support/fake-answers.ts';
 import { type Fault, FaultProxy, nodesOf } from '../support/fault-proxy.ts';
+import type { KafkaNode } from '../support/kafka-node.ts';
 import type { KafkaCluster } from '../support/kafka.ts';
 import type { Mischief } from '../support/proxy-passage.ts';
 import type { Random } from '../support/seed.ts';
@@ -29,6 +31,8 @@ export class KafkaFaults implements AsyncDisposable {
   readonly #random: Random;
   /** When the node is killed: counted down by rounds. */
   #roundsToKill: number;
+  /** The one that is frozen or killed. */
+  #node: KafkaNode;
   #roundsAway = 0;
   #state: State = 'there';
   #direct = false;
@@ -56,6 +60,7 @@ export class KafkaFaults implements AsyncDisposable {
     this.#kafka = kafka;
     this.#proxy = proxy;
     this.#random = random;
+    this.#node = kafka.nodes[0]!;
     this.hits = hits;
     this.#roundsToKill = roundsToKill;
   }
@@ -65,12 +70,9 @@ export class KafkaFaults implements AsyncDisposable {
     return this.#direct ? this.#kafka.brokers : this.#proxy.brokers;
   }
 
+  /** The only node of Kafka, or one of three: nobody can tell what it has. */
   get isKafkaAway(): boolean {
     return this.#state !== 'there';
-  }
-
-  get #node() {
-    return this.#kafka.nodes[0]!;
   }
 
   async beginRound(): Promise<void> {
@@ -88,6 +90,7 @@ export class KafkaFaults implements AsyncDisposable {
   async strike(): Promise<string> {
     if (this.#state !== 'there') return `Kafka ${this.#state}`;
     await this.#heal();
+    this.#node = this.#kafka.nodes[this.#random.integer(1, this.#kafka.nodes.length) - 1]!;
     if (this.#roundsToKill <= 0) {
       this.#roundsToKill = Infinity;
       return await this.#kill();
