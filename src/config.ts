@@ -64,6 +64,7 @@ function oneOf<const Values extends readonly [string, ...string[]]>(
 const host = text(/^[A-Za-z0-9.:_-]+$/, 'must be a host name or an IP address');
 const port = integer(0, 65_535, 'a port; 0 = a free one');
 const MILLISECONDS_MAX = 2 ** 31 - 1;
+const WORKERS_MAX = 256;
 
 const location = z.string().refine((value) => {
   // `new URL` forgives control characters and spaces; a Location header does not.
@@ -140,8 +141,19 @@ export const OPTIONS = {
     integer(1, MILLISECONDS_MAX, 'ms'),
     '… or at this age of its first record, ms',
   ),
+  WORKERS: option(
+    '1',
+    z.union([z.literal('auto'), integer(1, WORKERS_MAX, 'processes')], {
+      error: `must be a whole number from 1 to ${WORKERS_MAX}, or auto`,
+    }),
+    'processes that share the port, each with a journal of its own; `auto` = one per core; Linux only',
+  ),
   JOURNAL_DIR: option('./journal', text(/./, 'must not be empty'), 'directory, one per server'),
-  JOURNAL_BYTES: option('1GiB', bytes(2 ** 17, 2 ** 44), 'disk it may take in all'),
+  JOURNAL_BYTES: option(
+    '1GiB',
+    bytes(2 ** 17, 2 ** 44),
+    'disk it may take in all; of several workers each has its share',
+  ),
   JOURNAL_SYNC_MS: option(
     '1000',
     integer(1, MILLISECONDS_MAX, 'ms'),
@@ -187,6 +199,25 @@ export interface CommandLine {
   /** Those that were given. */
   readonly flags: ReadonlySet<CommandFlag>;
   readonly config: Config;
+  /** Set in a process that a supervisor started. */
+  readonly seat: Seat | undefined;
+}
+
+/** Which worker a process is. */
+export interface Seat {
+  /** From 1. */
+  readonly worker: number;
+  readonly workers: number;
+  /** What became of PORT=0. */
+  readonly port: number;
+}
+
+/** How a supervisor tells its workers. */
+const SEAT = 'HOPLOG_SEAT';
+
+/** The environment of a worker. */
+export function environmentOf(seat: Seat): Environment {
+  return { ...process.env, [SEAT]: JSON.stringify(seat) };
 }
 
 type Environment = Record<string, string | undefined>;
@@ -207,7 +238,13 @@ export function readCommandLine(
   const flags = flagsFor(command as Command, values);
   const config: Record<string, unknown> = {};
   for (const name of optionNames()) config[name] = readOption(name, values, environment);
-  return { command: command as Command, flags, config: config as Config };
+  const seat = environment[SEAT];
+  return {
+    command: command as Command,
+    flags,
+    config: config as Config,
+    seat: seat === undefined ? undefined : (JSON.parse(seat) as Seat),
+  };
 }
 
 /** The option and command tables as Markdown: what `help` prints and the README holds. */

@@ -1,12 +1,15 @@
 // Counters of all parts → Prometheus text. The parts count in plain numbers; prom-client reads those
 // when somebody asks, and is loaded only then.
 
-import type { Counter, Gauge, Registry } from 'prom-client';
+import type { Counter, Gauge, MetricObjectWithValues, MetricValue, Registry } from 'prom-client';
 
 /** What one scrape reads. Names and units follow Prometheus' conventions. */
 export interface MetricSource {
   readonly counters: Readonly<Record<string, readonly [help: string, read: () => number]>>;
-  readonly gauges: Readonly<Record<string, readonly [help: string, read: () => number]>>;
+  /** `merge`: what several workers make of it together; their sum, if it does not say. */
+  readonly gauges: Readonly<
+    Record<string, readonly [help: string, read: () => number, merge?: 'max' | 'min']>
+  >;
   /** Kafka's refusals by error name. */
   readonly refusals: () => ReadonlyMap<string, number>;
   /** Records by what became of them, and by cause. */
@@ -72,9 +75,6 @@ export function metricSource({ listener, batcher, journal, delivery }: Parts): M
   const lost = batcher.counters;
   const log = journal.counters;
   const kafka = delivery?.counters;
-  const orphans = (): readonly JournalState[] => delivery?.orphans ?? [];
-  const withOrphans = (own: number, of: (orphan: JournalState) => number): number =>
-    orphans().reduce((sum, orphan) => sum + of(orphan), own);
   return {
     counters: {
       hoplog_redirects_total: ['Requests redirected and recorded', () => http.redirected],
@@ -104,22 +104,7 @@ export function metricSource({ listener, batcher, journal, delivery }: Parts): M
       ],
       hoplog_kafka_retries_total: ['Batches sent again', () => kafka?.retries ?? 0],
     },
-    gauges: {
-      hoplog_journal_bytes: [
-        'Journals on disk',
-        () => withOrphans(journal.bytes, ({ bytes }) => bytes),
-      ],
-      hoplog_backlog_bytes: [
-        'Journals that Kafka has not acknowledged',
-        () => withOrphans(journal.backlogBytes, ({ backlogBytes }) => backlogBytes),
-      ],
-      hoplog_oldest_unacknowledged_seconds: [
-        'Age of the oldest record Kafka has not acknowledged; 0 = none',
-        () => ageSeconds([journal, ...orphans()]),
-      ],
-      hoplog_batches_in_flight: ['Batches sent and unanswered', () => delivery?.inFlight ?? 0],
-      hoplog_ready: ['1 = Kafka takes records, or local mode', () => (delivery?.trouble ? 0 : 1)],
-    },
+    gauges: gaugesOf({ journal, delivery }),
     refusals: () => kafka?.refusals ?? new Map(),
     deviations: () => delivery?.deviations.counts ?? new Map(),
   };
@@ -155,6 +140,36 @@ function journalCounters(
   };
 }
 
+function gaugesOf({
+  journal,
+  delivery,
+}: Pick<Parts, 'journal' | 'delivery'>): MetricSource['gauges'] {
+  const orphans = (): readonly JournalState[] => delivery?.orphans ?? [];
+  const withOrphans = (own: number, of: (orphan: JournalState) => number): number =>
+    orphans().reduce((sum, orphan) => sum + of(orphan), own);
+  return {
+    hoplog_journal_bytes: [
+      'Journals on disk',
+      () => withOrphans(journal.bytes, ({ bytes }) => bytes),
+    ],
+    hoplog_backlog_bytes: [
+      'Journals that Kafka has not acknowledged',
+      () => withOrphans(journal.backlogBytes, ({ backlogBytes }) => backlogBytes),
+    ],
+    hoplog_oldest_unacknowledged_seconds: [
+      'Age of the oldest record Kafka has not acknowledged; 0 = none',
+      () => ageSeconds([journal, ...orphans()]),
+      'max',
+    ],
+    hoplog_batches_in_flight: ['Batches sent and unanswered', () => delivery?.inFlight ?? 0],
+    hoplog_ready: [
+      '1 = Kafka takes records, or local mode',
+      () => (delivery?.trouble ? 0 : 1),
+      'min',
+    ],
+  };
+}
+
 function ageSeconds(journals: readonly Pick<JournalState, 'oldestTimestamp'>[]): number {
   const now = Date.now();
   const ages = journals.map(({ oldestTimestamp }) => now - (oldestTimestamp ?? now));
@@ -163,10 +178,23 @@ function ageSeconds(journals: readonly Pick<JournalState, 'oldestTimestamp'>[]):
 
 const ACK_SECONDS_BUCKETS = [0.01, 0.05, 0.1, 0.25, 0.5, 1, 1.5, 2, 5, 10, 30, 60, 300, 3600];
 
+/** Acknowledgement ages: how many up to each bound, and above the last; and their sum. */
+interface AgeHistogram {
+  readonly counts: number[];
+  sum: number;
+}
+
+type Series = MetricObjectWithValues<MetricValue<string>>;
+
+/** All metrics of a process at one moment. */
+export interface MetricsReport {
+  readonly series: readonly Series[];
+  readonly ages: AgeHistogram;
+}
+
 export class Metrics {
   readonly #source: MetricSource;
-  readonly #acknowledgedAges = new Float64Array(ACK_SECONDS_BUCKETS.length + 1);
-  #acknowledgedSum = 0;
+  readonly #ages: AgeHistogram = { counts: ACK_SECONDS_BUCKETS.map(() => 0).concat(0), sum: 0 };
   #registry: Promise<Registry> | undefined;
 
   constructor(source: MetricSource) {
@@ -178,18 +206,28 @@ export class Metrics {
     const seconds = ageMs / 1000;
     const bucket = ACK_SECONDS_BUCKETS.findIndex((bound) => seconds <= bound);
     const index = bucket < 0 ? ACK_SECONDS_BUCKETS.length : bucket;
-    this.#acknowledgedAges[index] = (this.#acknowledgedAges[index] ?? 0) + 1;
-    this.#acknowledgedSum += seconds;
+    this.#ages.counts[index] = (this.#ages.counts[index] ?? 0) + 1;
+    this.#ages.sum += seconds;
   }
 
   async exposition(): Promise<string> {
+    const registry = await this.#load();
+    return `${await registry.metrics()}${histogramText(this.#ages)}`;
+  }
+
+  /** The same as data, for another process to merge. */
+  async report(): Promise<MetricsReport> {
+    const registry = await this.#load();
+    return { series: await registry.getMetricsAsJSON(), ages: this.#ages };
+  }
+
+  #load(): Promise<Registry> {
     // A process without a descriptor left cannot load prom-client: the next scrape tries again.
     this.#registry ??= this.#build().catch((error: Error) => {
       this.#registry = undefined;
       throw error;
     });
-    const registry = await this.#registry;
-    return `${await registry.metrics()}${this.#histogram()}`;
+    return this.#registry;
   }
 
   async #build(): Promise<Registry> {
@@ -207,10 +245,11 @@ export class Metrics {
         },
       });
     }
-    for (const [name, [help, read]] of Object.entries(this.#source.gauges)) {
+    for (const [name, [help, read, merge = 'sum']] of Object.entries(this.#source.gauges)) {
       const gauge: Gauge = new prom.Gauge({
         name,
         help,
+        aggregator: merge,
         registers,
         collect: () => gauge.set(read()),
       });
@@ -240,22 +279,72 @@ export class Metrics {
     });
     return registry;
   }
+}
 
-  /** prom-client's histogram cannot be set from outside, so its six lines are written here. */
-  #histogram(): string {
-    const name = 'hoplog_acknowledge_seconds';
-    const lines = [
-      `# HELP ${name} Age of a batch, from its first record, when Kafka acknowledged it`,
-      `# TYPE ${name} histogram`,
-    ];
-    let count = 0;
-    for (const [index, bound] of ACK_SECONDS_BUCKETS.entries()) {
-      count += this.#acknowledgedAges[index] ?? 0;
-      lines.push(`${name}_bucket{le="${bound}"} ${count}`);
-    }
-    count += this.#acknowledgedAges[ACK_SECONDS_BUCKETS.length] ?? 0;
-    lines.push(`${name}_bucket{le="+Inf"} ${count}`, `${name}_sum ${this.#acknowledgedSum}`);
-    lines.push(`${name}_count ${count}`, '');
-    return lines.join('\n');
+/** Several processes as if they were one. */
+export async function mergeReports(reports: readonly MetricsReport[]): Promise<MetricsReport> {
+  const { AggregatorRegistry } = await import('prom-client');
+  const registry = AggregatorRegistry.aggregate(reports.map(({ series }) => [...series]));
+  const counts = ACK_SECONDS_BUCKETS.map(() => 0).concat(0);
+  let sum = 0;
+  for (const { ages } of reports) {
+    ages.counts.forEach((count, index) => {
+      counts[index] = (counts[index] ?? 0) + count;
+    });
+    sum += ages.sum;
   }
+  return { series: await registry.getMetricsAsJSON(), ages: { counts, sum } };
+}
+
+/** What is left of a process that has ended: counters must not fall. */
+export function countersOf({ series, ages }: MetricsReport): MetricsReport {
+  return { series: series.filter(({ type }) => String(type) === 'counter'), ages };
+}
+
+/** What the supervisor of several workers adds of its own. */
+export interface Crew {
+  /** Serving. */
+  readonly workers: number;
+  /** Started again after they had ended by themselves. */
+  readonly restarts: number;
+}
+
+/** Text of merged reports. */
+export async function crewExposition(
+  reports: readonly MetricsReport[],
+  { workers, restarts }: Crew,
+): Promise<string> {
+  const {
+    AggregatorRegistry,
+    Counter: PromCounter,
+    Gauge: PromGauge,
+  } = await import('prom-client');
+  const { series, ages } = await mergeReports(reports);
+  const registry = AggregatorRegistry.aggregate([[...series]]);
+  const registers = [registry];
+  new PromGauge({ name: 'hoplog_workers', help: 'Workers that serve', registers }).set(workers);
+  new PromCounter({
+    name: 'hoplog_worker_restarts_total',
+    help: 'Workers that ended by themselves and were started again',
+    registers,
+  }).inc(restarts);
+  return `${await registry.metrics()}${histogramText(ages)}`;
+}
+
+/** prom-client's histogram cannot be set from outside, so its six lines are written here. */
+function histogramText({ counts, sum }: AgeHistogram): string {
+  const name = 'hoplog_acknowledge_seconds';
+  const lines = [
+    `# HELP ${name} Age of a batch, from its first record, when Kafka acknowledged it`,
+    `# TYPE ${name} histogram`,
+  ];
+  let count = 0;
+  for (const [index, bound] of ACK_SECONDS_BUCKETS.entries()) {
+    count += counts[index] ?? 0;
+    lines.push(`${name}_bucket{le="${bound}"} ${count}`);
+  }
+  count += counts[ACK_SECONDS_BUCKETS.length] ?? 0;
+  lines.push(`${name}_bucket{le="+Inf"} ${count}`, `${name}_sum ${sum}`);
+  lines.push(`${name}_count ${count}`, '');
+  return lines.join('\n');
 }

@@ -1,24 +1,27 @@
 // The entry: command line, signals, exit code. What a server is made of is in service.ts.
 
+import { availableParallelism } from 'node:os';
 import pino, { type Logger } from 'pino';
-import { type Config, ConfigError, configReference, readCommandLine } from './config.ts';
+import { type Config, ConfigError, configReference, readCommandLine, type Seat } from './config.ts';
 import { listenAdmin } from './http/admin.ts';
 import { checkHost, ListenerUnusable } from './http/listener.ts';
 import { JournalUnusable } from './journal/journal-directory.ts';
 import { TopicUnreadable } from './kafka/topic-reader.ts';
 import { RecordKindUnusable } from './record/load-record-kind.ts';
-import { Service } from './service.ts';
+import { describeServer, Service } from './service.ts';
 import { tail } from './tools/tail.ts';
 import { verify } from './tools/verify.ts';
+import { Supervisor } from './workers/supervisor.ts';
+import { work } from './workers/worker.ts';
 
 /** Asked for something that cannot be done as asked; the message says what to change. */
 const EXIT_UNUSABLE = 2;
 
 async function main(): Promise<void> {
-  const { command, flags, config } = readCommandLine(process.argv.slice(2));
+  const { command, flags, config, seat } = readCommandLine(process.argv.slice(2));
   switch (command) {
     case 'serve':
-      return serve(config);
+      return serve(config, seat);
     case 'tail':
       return tail(config, flags.has('follow'));
     case 'verify':
@@ -28,8 +31,25 @@ async function main(): Promise<void> {
   }
 }
 
-async function serve(config: Config): Promise<void> {
+async function serve(config: Config, seat: Seat | undefined): Promise<void> {
+  if (seat) return work(config, seat, createLog({ worker: seat.worker }));
   const log = createLog();
+  const workers = workersOf(config);
+  if (workers > 1) return Supervisor.start(config, workers, log);
+  return serveAlone(config, log);
+}
+
+/** @throws {ConfigError} */
+function workersOf({ WORKERS }: Config): number {
+  const canShare = process.platform === 'linux';
+  if (WORKERS === 'auto') return canShare ? availableParallelism() : 1;
+  if (WORKERS === 1 || canShare) return WORKERS;
+  throw new ConfigError(
+    `WORKERS=${WORKERS} needs Linux, which spreads connections over processes: set WORKERS=1`,
+  );
+}
+
+async function serveAlone(config: Config, log: Logger): Promise<void> {
   const { ADMIN_HOST, ADMIN_PORT } = config;
   if (ADMIN_PORT !== 'off') await checkHost('ADMIN_HOST', ADMIN_HOST);
   const service = await Service.open(config, log);
@@ -52,14 +72,16 @@ async function serve(config: Config): Promise<void> {
   };
   process.on('SIGTERM', stop);
   process.on('SIGINT', stop);
+  // Unheard it would end the process.
+  process.on('SIGUSR2', () => log.warn('only WORKERS=2 or more are replaced without a pause'));
   // Last: whoever reads this line may send signals from now on.
-  log.info({ url: service.url, admin: admin?.url.origin }, service.description);
+  log.info({ url: service.url, admin: admin?.url.origin }, describeServer(config, service.url));
 }
 
-function createLog(): Logger {
+function createLog(base: Record<string, unknown> | null = null): Logger {
   return pino(
     {
-      base: null,
+      base,
       formatters: { level: (label) => ({ level: label }) },
       timestamp: pino.stdTimeFunctions.isoTime,
     },

@@ -3,10 +3,13 @@
 
 import { join } from 'node:path';
 import type { Logger } from 'pino';
-import { type Config, flagOf } from './config.ts';
+import { type Config, flagOf, type Seat } from './config.ts';
 import { checkHost, Listener } from './http/listener.ts';
 import { defaultRedirect } from './http/redirect.ts';
 import { Journal } from './journal/journal.ts';
+import { JournalUnusable } from './journal/journal-directory.ts';
+import { openWorkerJournal } from './journal/journal-layout.ts';
+import { claimServer } from './journal/journal-lock.ts';
 import type { Hole } from './journal/recovery.ts';
 import { Cluster } from './kafka/cluster.ts';
 import { Delivery } from './kafka/delivery.ts';
@@ -29,7 +32,10 @@ const QUARANTINE_SHARE = 1 / 16;
 export class Service {
   readonly metrics: Metrics;
   readonly #config: Config;
+  readonly #seat: Seat | undefined;
   readonly #log: Logger;
+  /** Of JOURNAL_DIR; a worker's supervisor has it. */
+  readonly #claim: Disposable | undefined;
   readonly #journal: Journal;
   readonly #batcher: Batcher;
   /** Undefined in local mode. */
@@ -37,16 +43,21 @@ export class Service {
   readonly #listener: Listener;
   #stopping = false;
 
-  /** Answers requests from now on. @throws what is unusable, in one line */
-  static async open(config: Config, log: Logger): Promise<Service> {
+  /**
+   * Answers requests from now on: alone, or as one of several workers.
+   * @throws what is unusable, in one line
+   */
+  static async open(config: Config, log: Logger, seat?: Seat): Promise<Service> {
     const kind = await loadRecordKind(config.RECORD);
     await checkHost('HOST', config.HOST);
-    return new Service(config, log, kind);
+    return new Service(config, log, kind, seat);
   }
 
-  private constructor(config: Config, log: Logger, kind: RecordKind<unknown>) {
+  private constructor(config: Config, log: Logger, kind: RecordKind<unknown>, seat?: Seat) {
     this.#config = config;
+    this.#seat = seat;
     this.#log = log;
+    this.#claim = seat ? undefined : claimServer(config.JOURNAL_DIR);
     this.#journal = this.#openJournal();
     if (this.#journal.isVolatile) {
       log.warn(
@@ -64,7 +75,8 @@ export class Service {
     this.#listener = new Listener(
       {
         hostname: config.HOST,
-        port: config.PORT,
+        port: seat?.port ?? config.PORT,
+        sharedPort: seat !== undefined,
         redirect: defaultRedirect(config.REDIRECT_TO, config.REDIRECT_STATUS),
         refuseWhenFull: config.JOURNAL_FULL === 'refuse',
       },
@@ -90,18 +102,27 @@ export class Service {
     return this.#stopping ? 'shutting down' : this.#delivery?.trouble;
   }
 
-  /** One line on what it does. */
-  get description(): string {
-    const { REDIRECT_TO, REDIRECT_STATUS, RECORD, FORMAT } = this.#config;
-    return (
-      `hoplog ${packageJson.version} answers ${this.url} with ${REDIRECT_STATUS} to ` +
-      `${REDIRECT_TO}; ${RECORD} records (${FORMAT}) ${describeDestination(this.#config)}`
-    );
-  }
-
   /** Begins to deliver. */
   start(): void {
     void this.#delivery?.start();
+  }
+
+  /** Gets all new connections of the shared port, or its share: see `ListeningSocket`. */
+  takeAll(all: boolean): void {
+    const { socket } = this.#listener;
+    if (all) socket.takeAll();
+    else socket.share();
+  }
+
+  /** Leaves the shared port to the others, without a client noticing. */
+  async leave(): Promise<void> {
+    this.#stopping = true;
+    await this.#listener.leave();
+  }
+
+  /** Having left: waits until its clients have gone, SHUTDOWN_MS at most. */
+  linger(): Promise<void> {
+    return this.#listener.linger(this.#config.SHUTDOWN_MS);
   }
 
   /** Refuse, drain, flush, sync; whatever Kafka has not confirmed by SHUTDOWN_MS stays journalled. */
@@ -116,22 +137,37 @@ export class Service {
     // A disk that hangs must not hold the process: the page cache keeps what was written.
     await Promise.race([this.#delivery?.stop(), Bun.sleep(left())]);
     await Promise.race([this.#journal.close(), Bun.sleep(left() + 100)]);
+    this.#claim?.[Symbol.dispose]();
     if (kept === 0) this.#log.info('stopped');
     else this.#log.warn({ bytes: kept }, 'stopped; the journal keeps what Kafka has not confirmed');
   }
 
   #openJournal(): Journal {
-    const { JOURNAL_DIR, JOURNAL_BYTES, JOURNAL_SYNC_MS, BATCH_BYTES, KAFKA_BROKERS } =
-      this.#config;
+    const seat = this.#seat;
+    const { JOURNAL_DIR, JOURNAL_BYTES } = this.#config;
+    if (!seat) return this.#openJournalAt(JOURNAL_DIR, JOURNAL_BYTES);
+    const share = Math.floor(JOURNAL_BYTES / seat.workers);
+    try {
+      return openWorkerJournal(JOURNAL_DIR, seat, (at) => this.#openJournalAt(at, share));
+    } catch (error) {
+      if (!(error instanceof JournalUnusable)) throw error;
+      throw new JournalUnusable(
+        `${error.message}. ${seat.workers} workers share JOURNAL_BYTES=${JOURNAL_BYTES}`,
+      );
+    }
+  }
+
+  #openJournalAt(directory: string, journalBytes: number): Journal {
+    const { JOURNAL_SYNC_MS, BATCH_BYTES, KAFKA_BROKERS } = this.#config;
     return new Journal({
-      directory: JOURNAL_DIR,
-      journalBytes: JOURNAL_BYTES,
+      directory,
+      journalBytes,
       batchBytes: BATCH_BYTES,
       syncMs: JOURNAL_SYNC_MS,
       recycleOldest: KAFKA_BROKERS.length === 0,
       onError: this.#onJournalError,
-      onHole: (hole) => this.#onHole(hole, JOURNAL_DIR),
-      onMachineStopped: (newest) => this.#onMachineStopped(newest, JOURNAL_DIR),
+      onHole: (hole) => this.#onHole(hole, directory),
+      onMachineStopped: (newest) => this.#onMachineStopped(newest, directory),
     });
   }
 
@@ -192,6 +228,15 @@ function logDeviation(log: Logger, { deviation, cause, batch, detail }: Deviatio
   for (const range of knownRanges(records.map(({ value }) => value))) {
     log[level]({ cause, ...range, detail }, `records ${deviation}`);
   }
+}
+
+/** One line on what a server does. */
+export function describeServer(config: Config, url: string): string {
+  const { REDIRECT_TO, REDIRECT_STATUS, RECORD, FORMAT } = config;
+  return (
+    `hoplog ${packageJson.version} answers ${url} with ${REDIRECT_STATUS} to ${REDIRECT_TO}; ` +
+    `${RECORD} records (${FORMAT}) ${describeDestination(config)}`
+  );
 }
 
 function describeDestination(config: Config): string {

@@ -57,6 +57,7 @@ describe('imports go http → record → journal ← kafka', () => {
     record: ['record', 'journal', 'base'],
     journal: ['journal', 'base'],
     kafka: ['kafka', 'journal', 'base'],
+    workers: ['workers', 'src/service.ts', 'http', 'journal', 'kafka', 'base'],
     tools: ['tools', 'record', 'journal', 'kafka', 'base'],
   };
 
@@ -136,6 +137,10 @@ describe('tests', () => {
   const WITHOUT: Readonly<Record<string, string>> = {
     'src/server.ts': 'is the program: test/real, test/crash and test/faults start it',
     'src/service.ts': 'is the program, too',
+    'src/workers/messages.ts': 'types only',
+    'src/workers/supervisor.ts': 'is the program of several workers: test/faults starts it',
+    'src/workers/worker.ts': 'is one of them',
+    'src/workers/worker-process.ts': 'is how the supervisor sees it',
     'src/kafka/kafkajs-internals.d.ts': 'types only',
     'src/record/record-kind.ts': 'types only',
     'src/tools/tail.ts': 'is a command: test/real and test/property read its output',

@@ -8,7 +8,7 @@ export interface AdminOptions {
   readonly hostname: string;
   readonly port: number;
   /** Undefined = ready; else why not. */
-  readonly trouble: () => string | undefined;
+  readonly trouble: () => string | undefined | Promise<string | undefined>;
   /** Prometheus text exposition. */
   readonly metrics: () => Promise<string>;
 }
@@ -16,8 +16,8 @@ export interface AdminOptions {
 /** @throws {ListenerUnusable} */
 export function listenAdmin(options: AdminOptions): Server<undefined> {
   const { hostname, port } = options;
-  const ready = (): Response => {
-    const reason = options.trouble();
+  const ready = async (): Promise<Response> => {
+    const reason = await options.trouble();
     if (reason === undefined) return Response.json({ ready: true });
     return Response.json({ ready: false, reason }, { status: 503 });
   };

@@ -5,6 +5,7 @@ import { lookup } from 'node:dns/promises';
 import type { Server } from 'bun';
 import type { Journal } from '../journal/journal.ts';
 import type { Batcher } from '../record/batcher.ts';
+import { ListeningSocket } from './listening-socket.ts';
 import type { Redirect } from './redirect.ts';
 
 /** Seconds a connection may be silent. Bun's maximum is 255; 0 would mean for ever. */
@@ -13,10 +14,15 @@ const IDLE_TIMEOUT_S = 60;
 const REQUEST_BODY_BYTES_MAX = 64 * 1024;
 /** How long `drain` lets clients finish what they are sending. */
 const LINGER_MS = 500;
+/** A connection that was begun this long ago is complete, or its client will try again. */
+const HANDSHAKE_MS = 1000;
+const POLL_MS = 100;
 
 export interface ListenerOptions {
   readonly hostname: string;
   readonly port: number;
+  /** Other processes listen on it, too. */
+  readonly sharedPort: boolean;
   readonly redirect: Redirect;
   /** Answer 503 when the journal is full, instead of redirecting without a record. */
   readonly refuseWhenFull: boolean;
@@ -36,6 +42,7 @@ export class ListenerUnusable extends Error {
 export class Listener {
   readonly counters: ListenerCounters = { redirected: 0, methodNotAllowed: 0, refused: 0 };
   readonly #server: Server<undefined>;
+  #socket: ListeningSocket | undefined;
   #draining = false;
 
   /** @throws {ListenerUnusable} */
@@ -68,6 +75,32 @@ export class Listener {
     return `http://${hostname.includes(':') ? `[${hostname}]` : hostname}:${port}`;
   }
 
+  /** What the kernel knows of the port. @throws where it tells nothing */
+  get socket(): ListeningSocket {
+    this.#socket ??= new ListeningSocket(Number(this.#server.port));
+    return this.#socket;
+  }
+
+  /**
+   * Leaves a shared port on which another process takes all new connections: accepts what is on its
+   * way here, then ends listening. Clients that are connected stay so, for one more request each.
+   */
+  async leave(): Promise<void> {
+    const { socket } = this;
+    this.#draining = true;
+    const since = performance.now();
+    while (socket.queued > 0 || performance.now() - since < HANDSHAKE_MS) await Bun.sleep(POLL_MS);
+    socket.close();
+  }
+
+  /** Waits until the last client has gone, `limitMs` at most. */
+  async linger(limitMs: number): Promise<void> {
+    const since = performance.now();
+    while (this.socket.connections > 0 && performance.now() - since < limitMs) {
+      await Bun.sleep(POLL_MS);
+    }
+  }
+
   /**
    * Refuses new connections, answers what is on its way, then closes. Bun's own stop() waits 12 s for
    * silent keep-alive sockets, so after a moment they are cut.
@@ -91,17 +124,34 @@ export async function checkHost(option: string, hostname: string): Promise<void>
   }
 }
 
+/**
+ * Nobody listens on it, not even somebody who would share it: with SO_REUSEPORT a second server would
+ * take half of the first one's connections. The answer: the port, where 0 was asked for a free one.
+ *
+ * @throws {ListenerUnusable}
+ */
+export async function claimPort(hostname: string, port: number): Promise<number> {
+  const fetch = (): Response => new Response(null, { status: 503 });
+  const server = listen({ hostname, port, sharedPort: false, fetch });
+  // Read before: a server that has stopped says 0.
+  const claimed = Number(server.port);
+  await server.stop(true);
+  return claimed;
+}
+
 function listen({
   hostname,
   port,
+  sharedPort,
   fetch,
-}: Pick<ListenerOptions, 'hostname' | 'port'> & {
+}: Pick<ListenerOptions, 'hostname' | 'port' | 'sharedPort'> & {
   fetch: (request: Request, server: Server<undefined>) => Response;
 }): Server<undefined> {
   try {
     return Bun.serve({
       hostname,
       port,
+      reusePort: sharedPort,
       fetch,
       idleTimeout: IDLE_TIMEOUT_S,
       maxRequestBodySize: REQUEST_BODY_BYTES_MAX,

@@ -9,7 +9,7 @@ import { Database, SQLiteError } from 'bun:sqlite';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { open, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
-import { JournalLocked, unusable } from './journal-directory.ts';
+import { JournalLocked, makeWritable, unusable } from './journal-directory.ts';
 
 const KERNEL_BOOT_ID = '/proc/sys/kernel/random/boot_id';
 
@@ -23,10 +23,10 @@ export class JournalLock {
   constructor(directory: string) {
     this.#directory = directory;
     this.#lock = lock(directory);
-    const before = readOwner(directory)?.bootId ?? '';
+    const before = readOwner(ownerFile(directory))?.bootId ?? '';
     const bootId = kernelBootId();
     this.machineStopped = before !== '' && bootId !== '' && before !== bootId;
-    writeOwner(directory, bootId);
+    writeOwner(ownerFile(directory), bootId);
   }
 
   /** Puts the note of the owner on the disk, but for its name. Never rejects. */
@@ -49,12 +49,23 @@ export class JournalLock {
 }
 
 /**
+ * For a server as a whole, whose journals are in the directory or in others below it.
+ * @throws {JournalUnusable} above all `JournalLocked`: another server has it
+ */
+export function claimServer(directory: string): Disposable {
+  makeWritable(directory);
+  const claim = lock(directory, 'server');
+  writeOwner(ownerFile(directory, 'server'), kernelBootId());
+  return claim;
+}
+
+/**
  * SQLite's exclusive lock is a POSIX lock: the kernel drops it with the process, however that
  * ended, and it holds between containers that share a volume. Bun offers no flock of its own.
  * The file stays: were it removed, two processes could hold "the" lock on two files of one name.
  */
-function lock(directory: string): Database {
-  const path = join(directory, 'lock');
+function lock(directory: string, name: LockName = 'lock'): Database {
+  const path = join(directory, name);
   let database: Database | undefined;
   try {
     database = new Database(path, { create: true });
@@ -64,7 +75,7 @@ function lock(directory: string): Database {
   } catch (error) {
     database?.close();
     if (!isBusy(error)) throw unusable(`cannot lock ${path} of JOURNAL_DIR=${directory}`, error);
-    const owner = readOwner(directory);
+    const owner = readOwner(ownerFile(directory, name));
     throw new JournalLocked(
       `the journal ${directory} is in use by another hoplog${owner ? ` (process ${owner.pid})` : ''}. ` +
         'Stop that one first, or give this one its own JOURNAL_DIR',
@@ -83,25 +94,28 @@ interface Owner {
 }
 
 /** A hint only, the lock itself is the kernel's: what cannot be read is as good as not there. */
-function readOwner(directory: string): Owner | undefined {
+function readOwner(path: string): Owner | undefined {
   try {
-    const [pid = '', bootId = ''] = readFileSync(ownerFile(directory), 'utf8').split('\n');
+    const [pid = '', bootId = ''] = readFileSync(path, 'utf8').split('\n');
     return { pid, bootId };
   } catch {
     return undefined;
   }
 }
 
-function writeOwner(directory: string, bootId: string): void {
+function writeOwner(path: string, bootId: string): void {
   try {
-    writeFileSync(ownerFile(directory), `${process.pid}\n${bootId}\n`);
+    writeFileSync(path, `${process.pid}\n${bootId}\n`);
   } catch {
     // Then no message names this process, and its end with the machine goes unnoticed.
   }
 }
 
-function ownerFile(directory: string): string {
-  return join(directory, 'owner');
+/** Of one journal, or of all in the directory and below. */
+type LockName = 'lock' | 'server';
+
+function ownerFile(directory: string, name: LockName = 'lock'): string {
+  return join(directory, name === 'lock' ? 'owner' : 'server-owner');
 }
 
 /** Linux only; elsewhere empty. */

@@ -47,6 +47,7 @@ const TABLE: { readonly [Key in Name]: readonly [unknown, string, unknown] } = {
   KAFKA_COMPRESSION: ['none', 'zstd', 'zstd'],
   BATCH_BYTES: [1_000_000, '64KiB', 65_536],
   FLUSH_INTERVAL_MS: [1000, '1', 1],
+  WORKERS: [1, 'auto', 'auto'],
   JOURNAL_DIR: ['./journal', '/var/lib/hop log', '/var/lib/hop log'],
   JOURNAL_BYTES: [2 ** 30, '2GiB', 2 ** 31],
   JOURNAL_SYNC_MS: [1000, '2147483647', 2 ** 31 - 1],

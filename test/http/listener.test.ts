@@ -210,7 +210,7 @@ describe('drain', () => {
 describe('where it cannot listen', () => {
   function refusal(hostname: string, port: number, { batcher, open }: Listening): string {
     const redirect = defaultRedirect('http://a', 301);
-    const options = { hostname, port, redirect, refuseWhenFull: false };
+    const options = { hostname, port, sharedPort: false, redirect, refuseWhenFull: false };
     try {
       void new Listener(options, batcher, open.journal);
     } catch (error) {

@@ -37,7 +37,13 @@ export class Listening implements AsyncDisposable {
       onLost: (range) => void this.lost.push(range),
     });
     this.listener = new Listener(
-      { hostname, port: 0, redirect: defaultRedirect(location, status), refuseWhenFull },
+      {
+        hostname,
+        port: 0,
+        sharedPort: false,
+        redirect: defaultRedirect(location, status),
+        refuseWhenFull,
+      },
       this.batcher,
       this.open.journal,
     );

@@ -1,0 +1,77 @@
+// All workers of a supervisor, as one to whoever asks on the admin port. What ended workers have counted
+// stays counted: to Prometheus a counter that falls has begun anew.
+
+import { countersOf, crewExposition, mergeReports, type MetricsReport } from '../metrics.ts';
+import type { Report } from './messages.ts';
+
+/** A worker that does not answer for so long is in trouble. */
+const REPORT_MAX_MS = 1000;
+
+/** What is asked of a worker here. */
+export interface CrewMember {
+  readonly seat: { readonly worker: number };
+  readonly state: 'starting' | 'serving' | 'leaving' | 'ended';
+  /** Its latest. */
+  readonly report: Report | undefined;
+  readonly exited: Promise<number>;
+  freshReport(timeoutMs: number): Promise<Report | undefined>;
+}
+
+export class Crew<Member extends CrewMember> {
+  /** Workers that were started again after they had ended by themselves. */
+  restarts = 0;
+  readonly #members = new Set<Member>();
+  #past: Promise<MetricsReport> | undefined;
+
+  /** All that have not ended, those that are being replaced included. */
+  get members(): readonly Member[] {
+    return [...this.#members];
+  }
+
+  /** Looks after it until it ends. */
+  add(member: Member): void {
+    this.#members.add(member);
+    void member.exited.then(() => this.#remove(member));
+  }
+
+  /** Resolves when all have ended. */
+  async ended(): Promise<void> {
+    await Promise.all(this.members.map(({ exited }) => exited));
+  }
+
+  /**
+   * Why the crew is not ready: what is wrong with any worker that serves. One that is missing is no
+   * reason, for the others answer in its place.
+   */
+  async trouble(): Promise<string | undefined> {
+    const serving = this.members.filter(({ state }) => state === 'serving');
+    if (serving.length === 0) return 'no worker serves';
+    const troubles = await Promise.all(
+      serving.map(async (worker) => {
+        const report = await worker.freshReport(REPORT_MAX_MS);
+        const trouble = report ? report.trouble : 'does not answer';
+        return trouble === undefined ? [] : [`worker ${worker.seat.worker}: ${trouble}`];
+      }),
+    );
+    return troubles.flat().join('; ') || undefined;
+  }
+
+  /** Prometheus text; of a worker that does not answer, what it last said. */
+  async exposition(): Promise<string> {
+    const { members } = this;
+    await Promise.all(members.map((worker) => worker.freshReport(REPORT_MAX_MS)));
+    const reports = members.flatMap(({ report }) => report?.metrics ?? []);
+    if (this.#past) reports.push(await this.#past);
+    const workers = members.filter(({ state }) => state === 'serving').length;
+    return crewExposition(reports, { workers, restarts: this.restarts });
+  }
+
+  #remove(member: Member): void {
+    this.#members.delete(member);
+    if (!member.report) return;
+    const ended = countersOf(member.report.metrics);
+    const past = this.#past;
+    // Set at once, so that no question in between finds neither the member nor what it counted.
+    this.#past = past?.then((before) => mergeReports([before, ended])) ?? Promise.resolve(ended);
+  }
+}

@@ -1,0 +1,187 @@
+// The parent of several workers: starts them on one port, starts again what ends by itself, replaces
+// them one by one on SIGUSR2, stops them, and speaks for all on the admin port. It answers no requests
+// and has no journal. Should it be killed, its workers notice and end in order.
+
+import type { Logger } from 'pino';
+import type { Config } from '../config.ts';
+import { listenAdmin } from '../http/admin.ts';
+import { checkHost, claimPort } from '../http/listener.ts';
+import { claimServer } from '../journal/journal-lock.ts';
+import { backOffMs } from '../kafka/errors.ts';
+import { describeServer } from '../service.ts';
+import { Crew } from './crew.ts';
+import { WorkerProcess } from './worker-process.ts';
+
+/** A worker that served so long is well: its next end is a first one. */
+const HEALTHY_MS = 60_000;
+const RESTART_MAX_MS = 30_000;
+/** Beyond SHUTDOWN_MS, until a worker is killed. */
+const STOP_MARGIN_MS = 3000;
+
+/** One of the workers, whichever process is it at the moment. */
+interface Place {
+  readonly worker: number;
+  process: WorkerProcess | undefined;
+  /** Ends in a row. */
+  attempt: number;
+  restartTimer: Timer | undefined;
+}
+
+export class Supervisor {
+  readonly #config: Config;
+  readonly #log: Logger;
+  readonly #claim: Disposable;
+  readonly #port: number;
+  readonly #places: readonly Place[];
+  readonly #crew = new Crew<WorkerProcess>();
+  #state: 'starting' | 'running' | 'stopping' = 'starting';
+  #replacing = false;
+  #exitCode = 0;
+
+  /** @throws what is unusable, in one line */
+  static async start(config: Config, workers: number, log: Logger): Promise<void> {
+    await checkHost('HOST', config.HOST);
+    if (config.ADMIN_PORT !== 'off') await checkHost('ADMIN_HOST', config.ADMIN_HOST);
+    const claim = claimServer(config.JOURNAL_DIR);
+    const port = await claimPort(config.HOST, config.PORT);
+    const supervisor = new Supervisor(config, { workers, port, claim }, log);
+    await supervisor.#start();
+  }
+
+  private constructor(
+    config: Config,
+    { workers, port, claim }: { workers: number; port: number; claim: Disposable },
+    log: Logger,
+  ) {
+    this.#config = config;
+    this.#log = log;
+    this.#claim = claim;
+    this.#port = port;
+    this.#places = Array.from({ length: workers }, (_, index) => {
+      return { worker: index + 1, process: undefined, attempt: 0, restartTimer: undefined };
+    });
+  }
+
+  async #start(): Promise<void> {
+    process.on('SIGTERM', (signal) => void this.#stop(signal));
+    process.on('SIGINT', (signal) => void this.#stop(signal));
+    process.on('SIGHUP', () => this.#signalAll('SIGHUP'));
+    process.on('SIGUSR2', () => void this.#replaceAll());
+    // The first one alone: what it cannot do none can, and it has said why.
+    const [first, ...others] = this.#places;
+    if (!first) throw new Error('a server without workers');
+    const url = await this.#startFirst(first);
+    await Promise.all(others.map((place) => this.#startFirst(place)));
+    if (this.#state === 'stopping') return;
+    const admin = this.#listenAdmin();
+    this.#state = 'running';
+    const description = describeServer(this.#config, url);
+    this.#log.info({ url, admin }, `${description}; ${this.#places.length} workers`);
+  }
+
+  /** A worker that ends before it ever served ends all. */
+  async #startFirst(place: Place): Promise<string> {
+    const worker = this.#spawn(place.worker, place);
+    place.process = worker;
+    const url = await worker.serving;
+    if (url !== undefined || this.#state === 'stopping') return url ?? '';
+    this.#signalAll('SIGKILL');
+    return process.exit(await worker.exited);
+  }
+
+  #listenAdmin(): string | undefined {
+    const { ADMIN_HOST, ADMIN_PORT } = this.#config;
+    if (ADMIN_PORT === 'off') return undefined;
+    const server = listenAdmin({
+      hostname: ADMIN_HOST,
+      port: ADMIN_PORT,
+      trouble: () => (this.#state === 'stopping' ? 'shutting down' : this.#crew.trouble()),
+      metrics: () => this.#crew.exposition(),
+    });
+    return server.url.origin;
+  }
+
+  #spawn(worker: number, place: Place): WorkerProcess {
+    const spawned = new WorkerProcess({ worker, workers: this.#places.length, port: this.#port });
+    this.#crew.add(spawned);
+    void spawned.exited.then((exitCode) => this.#ended(place, spawned, exitCode));
+    return spawned;
+  }
+
+  #ended(place: Place, { pid, servedMs }: WorkerProcess, exitCode: number): void {
+    if (this.#state !== 'running' || place.process?.pid !== pid) return;
+    place.process = undefined;
+    place.attempt = servedMs > HEALTHY_MS ? 0 : place.attempt + 1;
+    const delayMs = Math.round(backOffMs(place.attempt, RESTART_MAX_MS));
+    const { worker } = place;
+    this.#log.error(
+      { worker, pid, exitCode, delayMs },
+      'a worker ended by itself, and will be started again',
+    );
+    place.restartTimer = setTimeout(() => {
+      this.#crew.restarts++;
+      place.process = this.#spawn(worker, place);
+    }, delayMs);
+  }
+
+  /** One after the other, so that there is never one too few and at most one too many. */
+  async #replaceAll(): Promise<void> {
+    if (this.#replacing || this.#state !== 'running') return;
+    this.#replacing = true;
+    this.#log.info('workers are replaced one by one');
+    let replaced = 0;
+    for (const place of this.#places) {
+      if (!(await this.#replace(place))) break;
+      replaced++;
+    }
+    this.#replacing = false;
+    if (this.#state !== 'running') return;
+    if (replaced === this.#places.length) this.#log.info('all workers are replaced');
+    else this.#log.error({ replaced }, 'a new worker does not serve: the others stay as they are');
+  }
+
+  async #replace(place: Place): Promise<boolean> {
+    const next = this.#spawn(place.worker, place);
+    if ((await next.serving) === undefined || this.#state !== 'running') return false;
+    clearTimeout(place.restartTimer);
+    const former = place.process;
+    place.process = next;
+    if (!former) return true;
+    former.leaving = true;
+    try {
+      await next.ask('take all');
+      await former.ask('leave');
+      await next.ask('share');
+    } catch (error) {
+      const reason = (error as Error).message;
+      this.#log.warn({ reason }, 'connections that are just being made may be reset');
+      former.signal('SIGTERM');
+    }
+    return true;
+  }
+
+  async #stop(signal: NodeJS.Signals): Promise<void> {
+    if (this.#state === 'stopping') return this.#stopNow(signal);
+    this.#state = 'stopping';
+    for (const { restartTimer } of this.#places) clearTimeout(restartTimer);
+    this.#signalAll('SIGTERM');
+    setTimeout(() => {
+      this.#log.warn('workers that did not end in time are killed; their journals are kept');
+      this.#signalAll('SIGKILL');
+    }, this.#config.SHUTDOWN_MS + STOP_MARGIN_MS);
+    await this.#crew.ended();
+    this.#claim[Symbol.dispose]();
+    this.#log.info('all workers have stopped');
+    process.exit(this.#exitCode);
+  }
+
+  /** The journals have all that was answered: leaving at once loses nothing. */
+  #stopNow(signal: NodeJS.Signals): void {
+    this.#exitCode = signal === 'SIGINT' ? 130 : 143;
+    this.#signalAll('SIGKILL');
+  }
+
+  #signalAll(signal: NodeJS.Signals): void {
+    for (const worker of this.#crew.members) worker.signal(signal);
+  }
+}
