@@ -108,11 +108,11 @@ export function summaryOf(outcome: Outcome): string {
 
 const HELP = `npm run test:crash -- [--rounds N] [--seed S] [--nodes 1|3]
 
-Kills hoplog with SIGKILL N times (${EPOCH_ROUNDS} if not given) under load, with a real Kafka and its faults, and
-checks that Kafka holds what was answered once. About a second a round; some rounds more where a
-point was not passed yet. The seed replays the plan
-of kills and faults, not the scheduling of the processes; it is printed. With three Kafka nodes (1 if
-not given) leaders move when one is killed. Exit code 1 = failed.
+Kills hoplog with SIGKILL N times (${EPOCH_ROUNDS} if not given) under load, with a real Kafka and its
+faults, and checks that Kafka holds what was answered, once. About a second a round, and some rounds
+more where a point was not passed yet. With three Kafka nodes (1 if not given) leaders move when one
+is killed. The seed is printed; it replays the plan of kills and faults, not the scheduling of the
+processes. Exit code 1 = failed.
 `;
 
 /** @throws where the command line makes no sense */
