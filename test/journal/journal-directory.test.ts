@@ -50,7 +50,7 @@ function refusalOf(directory: string): string {
   throw new Error('the journal was opened');
 }
 
-test('a second process is refused in one line with directory and holder, until the first is killed', async () => {
+test('fault 47: a second process is refused in one line with directory and holder, until the first is killed', async () => {
   using dir = tempDir();
   await using first = await holder(dir.path);
   expect(first.answer).toBe('open');
