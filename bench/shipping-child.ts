@@ -32,7 +32,7 @@ for (let index = 0; index < RECORDS; index++) {
 journal.seal();
 
 const onWarning = (message: string): void => console.error(message);
-const cluster = new Cluster(config.KAFKA_BROKERS, config.KAFKA_CLIENT_ID);
+const cluster = Cluster.of(config);
 const topic = new Topic(cluster, { name: config.KAFKA_TOPIC, acks: 'all', onWarning });
 const compression = config.KAFKA_COMPRESSION;
 const producer = new Producer(journal, topic, {

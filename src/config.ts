@@ -5,6 +5,7 @@
 import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { z } from 'zod';
+import { findContradiction } from './contradictions.ts';
 
 /** The command line or the environment makes no sense; the message is one line, ready to print. */
 export class ConfigError extends Error {
@@ -15,6 +16,8 @@ interface Option<Value> {
   readonly fallback: string;
   readonly meaning: string;
   readonly schema: z.ZodType<Value, string>;
+  /** Never on the command line, which every user of the machine can list; never in a message. */
+  readonly secret?: boolean;
 }
 
 function option<Value>(
@@ -23,6 +26,11 @@ function option<Value>(
   meaning: string,
 ): Option<Value> {
   return { fallback, meaning, schema };
+}
+
+function secret(meaning: string): Option<string> & { readonly secret: true } {
+  const schema = text(/^[^\0\r\n]*$/, 'must be one line');
+  return { fallback: '', meaning, schema, secret: true };
 }
 
 const BYTE_UNITS = { B: 1, KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30, TiB: 2 ** 40 } as const;
@@ -72,6 +80,13 @@ const location = z.string().refine((value) => {
   return ['http:', 'https:'].includes(new URL(value).protocol);
 }, 'must be an absolute http:// or https:// address without spaces');
 
+const tokenUrl = z.string().refine((value) => {
+  if (value === '') return true;
+  if (!URL.canParse(value)) return false;
+  const { protocol, username, password } = new URL(value);
+  return ['http:', 'https:'].includes(protocol) && username + password === '';
+}, 'must be an http:// or https:// address without user and password');
+
 const brokers = z
   .string()
   .transform((list) =>
@@ -98,6 +113,8 @@ export const OPTIONS = {
     z.union([z.literal('off'), port], { error: 'must be a port from 0 to 65535, or off' }),
     'its port; 0 = a free one, `off` = none',
   ),
+  TLS_CERT: option('', z.string(), 'PEM file of a certificate: the public port speaks HTTPS'),
+  TLS_KEY: option('', z.string(), 'PEM file of its private key'),
   REDIRECT_TO: option('http://google.com', location, 'where requests are sent'),
   REDIRECT_STATUS: option(
     '301',
@@ -131,6 +148,29 @@ export const OPTIONS = {
     '`all`, or `1`: faster, but neither exactly once nor safe against a broker loss',
   ),
   KAFKA_COMPRESSION: option('none', oneOf('none', 'gzip', 'zstd'), '`none`, `gzip` or `zstd`'),
+  KAFKA_TLS: option('off', oneOf('off', 'on'), '`on`: speak TLS to the brokers'),
+  KAFKA_TLS_CA: option(
+    '',
+    z.string(),
+    "PEM file of the CA that signed the brokers' certificates; none = the public ones",
+  ),
+  KAFKA_TLS_CERT: option('', z.string(), "PEM file of hoplog's client certificate"),
+  KAFKA_TLS_KEY: option('', z.string(), 'PEM file of its private key'),
+  KAFKA_SASL_MECHANISM: option(
+    'none',
+    oneOf('none', 'plain', 'scram-sha-256', 'scram-sha-512', 'oauthbearer'),
+    '`plain`, `scram-sha-256`, `scram-sha-512` or `oauthbearer`',
+  ),
+  KAFKA_SASL_USERNAME: option(
+    '',
+    text(/^[^\0\r\n]*$/, 'must be one line'),
+    'user of plain and scram',
+  ),
+  KAFKA_SASL_PASSWORD: secret('its password; never a flag'),
+  KAFKA_OAUTH_TOKEN_URL: option('', tokenUrl, 'where oauthbearer gets its tokens'),
+  KAFKA_OAUTH_CLIENT_ID: option('', z.string(), 'client credentials for it'),
+  KAFKA_OAUTH_CLIENT_SECRET: secret('their secret; never a flag'),
+  KAFKA_OAUTH_SCOPE: option('', z.string(), 'scope to ask for'),
   BATCH_BYTES: option(
     '1000000',
     bytes(1024, 2 ** 26),
@@ -238,6 +278,8 @@ export function readCommandLine(
   const flags = flagsFor(command as Command, values);
   const config: Record<string, unknown> = {};
   for (const name of optionNames()) config[name] = readOption(name, values, environment);
+  const contradiction = findContradiction(config as Config);
+  if (contradiction !== undefined) throw new ConfigError(contradiction);
   const seat = environment[SEAT];
   return {
     command: command as Command,
@@ -317,12 +359,17 @@ function readOption(name: OptionName, flags: FlagValues, environment: Environmen
   const result = OPTIONS[name].schema.safeParse(value);
   if (result.success) return result.data;
   const reason = result.error.issues[0]?.message ?? 'is not valid';
-  throw new ConfigError(`${source}=${oneLine(value)} is not valid: it ${reason}`);
+  const shown = isSecret(name) ? '…' : oneLine(value);
+  throw new ConfigError(`${source}=${shown} is not valid: it ${reason}`);
+}
+
+function isSecret(name: OptionName): boolean {
+  return 'secret' in OPTIONS[name];
 }
 
 /** A value in a message: control characters spelled out, and no longer than a line. */
 function oneLine(value: string): string {
-  const spelled = JSON.stringify(value).slice(1, -1);
+  const spelled = JSON.stringify(value.replace(/:\/\/[^/@]*@/, '://…@')).slice(1, -1);
   return spelled.length > 200 ? `${spelled.slice(0, 200)}…` : spelled;
 }
 
@@ -332,6 +379,12 @@ function findText(
   environment: Environment,
 ): { text: string; source: string } {
   const flag = flags[flagOf(name)];
+  if (isSecret(name) && flag !== undefined) {
+    throw new ConfigError(
+      `--${flagOf(name)} would show a secret to all users of this machine: ` +
+        `set ${name} or ${name}_FILE instead`,
+    );
+  }
   if (typeof flag === 'string') return { text: flag, source: `--${flagOf(name)}` };
   // An empty variable is how compose files and unit files say "not set".
   const variable = environment[name] || undefined;
@@ -345,7 +398,7 @@ function findText(
 
 function readSecret(name: string, path: string): string {
   try {
-    return readFileSync(path, 'utf8').trimEnd();
+    return readFileSync(path, 'utf8').replace(/\r?\n$/, '');
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     throw new ConfigError(`${name}_FILE=${path} cannot be read (${code}): name a readable file`);

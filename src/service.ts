@@ -15,6 +15,7 @@ import { Cluster } from './kafka/cluster.ts';
 import { Delivery } from './kafka/delivery.ts';
 import { type DeviationReport, Deviations } from './kafka/deviations.ts';
 import { Quarantine } from './kafka/quarantine.ts';
+import { readSecurity } from './kafka/security.ts';
 import { Topic } from './kafka/topic.ts';
 import { Metrics, metricSource } from './metrics.ts';
 import { Batcher } from './record/batcher.ts';
@@ -38,7 +39,8 @@ export class Service {
   readonly #claim: Disposable | undefined;
   readonly #journal: Journal;
   readonly #batcher: Batcher;
-  /** Undefined in local mode. */
+  /** Undefined in local mode, as is the delivery. */
+  readonly #cluster: Cluster | undefined;
   readonly #delivery: Delivery | undefined;
   readonly #listener: Listener;
   #stopping = false;
@@ -58,6 +60,7 @@ export class Service {
     this.#seat = seat;
     this.#log = log;
     this.#claim = seat ? undefined : claimServer(config.JOURNAL_DIR);
+    this.#cluster = config.KAFKA_BROKERS.length > 0 ? Cluster.of(config) : undefined;
     this.#journal = this.#openJournal();
     if (this.#journal.isVolatile) {
       log.warn(
@@ -71,7 +74,7 @@ export class Service {
       flushIntervalMs: config.FLUSH_INTERVAL_MS,
       onLost: (range) => log.error(range, 'records lost'),
     });
-    this.#delivery = config.KAFKA_BROKERS.length > 0 ? this.#createDelivery() : undefined;
+    this.#delivery = this.#cluster && this.#createDelivery(this.#cluster);
     this.#listener = new Listener(
       {
         hostname: config.HOST,
@@ -125,6 +128,12 @@ export class Service {
     return this.#listener.linger(this.#config.SHUTDOWN_MS);
   }
 
+  /** Secrets, certificates and keys as they are by now. @throws {ConfigError} and changes nothing */
+  secure(config: Config): void {
+    this.#cluster?.secure(readSecurity(config));
+    this.#delivery?.refresh();
+  }
+
   /** Refuse, drain, flush, sync; whatever Kafka has not confirmed by SHUTDOWN_MS stays journalled. */
   async shutDown(): Promise<void> {
     this.#stopping = true;
@@ -171,11 +180,10 @@ export class Service {
     });
   }
 
-  #createDelivery(): Delivery {
-    const { KAFKA_BROKERS, KAFKA_CLIENT_ID, KAFKA_TOPIC, KAFKA_ACKS, ...config } = this.#config;
+  #createDelivery(cluster: Cluster): Delivery {
+    const { KAFKA_TOPIC, KAFKA_ACKS, ...config } = this.#config;
     const log = this.#log;
     const onWarning = (message: string): void => log.warn(message);
-    const cluster = new Cluster(KAFKA_BROKERS, KAFKA_CLIENT_ID);
     const topic = new Topic(cluster, { name: KAFKA_TOPIC, acks: KAFKA_ACKS, onWarning });
     return new Delivery(this.#journal, topic, {
       root: config.JOURNAL_DIR,
@@ -245,7 +253,14 @@ function describeDestination(config: Config): string {
     return `stay in ${JOURNAL_DIR} (no ${flagOf('KAFKA_BROKERS')}; read them with the command tail)`;
   }
   const brokers = KAFKA_BROKERS.map(({ host, port }) => `${host}:${port}`).join(',');
-  const caution =
-    KAFKA_ACKS === '1' ? '; acks=1: records may arrive twice, or be lost with a broker' : '';
-  return `go to Kafka topic ${KAFKA_TOPIC} at ${brokers} by way of ${JOURNAL_DIR}${caution}`;
+  const cautions = [
+    KAFKA_ACKS === '1' && '; acks=1: records may arrive twice, or be lost with a broker',
+    showsSecrets(config) && '; KAFKA_TLS is off: the network sees what hoplog logs in with',
+  ];
+  return `go to Kafka topic ${KAFKA_TOPIC} at ${brokers} by way of ${JOURNAL_DIR}${cautions.filter(Boolean).join('')}`;
+}
+
+/** SCRAM proves that it knows the password; these two say it. */
+function showsSecrets({ KAFKA_TLS, KAFKA_SASL_MECHANISM: mechanism }: Config): boolean {
+  return KAFKA_TLS === 'off' && (mechanism === 'plain' || mechanism === 'oauthbearer');
 }

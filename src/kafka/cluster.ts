@@ -4,27 +4,36 @@
 // throws when one partition of many has no leader.
 //
 // A connection that failed is thrown away whole, never reconnected: kafkajs keeps the bytes of a
-// half-read answer over a reconnect and would read the new stream askew.
+// half-read answer over a reconnect and would read the new stream askew. Its way to authenticate anew
+// on a connection is not used either: one whose session ends, or whose credentials are old, takes no
+// more requests, and the next one opens when its answers have come, so that their order stays.
 
-import { connect, isIP, type Socket } from 'node:net';
 import Broker from 'kafkajs/src/broker/index.js';
 import createConnectionPoolBuilder, {
-  type ConnectionPool,
+  type Connection,
 } from 'kafkajs/src/cluster/connectionPoolBuilder.js';
 import { createLogger, LEVELS } from 'kafkajs/src/loggers/index.js';
 import RequestQueue from 'kafkajs/src/network/requestQueue/index.js';
-import { FrameGuard } from './frame-guard.ts';
+import type { Config } from '../config.ts';
+import {
+  HOLD_MS,
+  NO_ANSWER,
+  SASL_AUTHENTICATION_FAILED,
+  type Verdict,
+  verdictOf,
+} from './errors.ts';
 import {
   type KafkaRequest,
   type MetadataAnswer,
   metadataRequest,
   requestHeader,
 } from './protocol.ts';
+import { readSecurity, type Security } from './security.ts';
+import { openSocket } from './socket.ts';
 
 const CONNECTION_TIMEOUT_MS = 5000;
 /** As Java's request.timeout.ms: longer than a broker may take over an acks=all write. */
 export const REQUEST_TIMEOUT_MS = 30_000;
-const KEEP_ALIVE_MS = 60_000;
 const TIMEOUT_CHECK_MS = 100;
 
 // kafkajs takes time from Date.now(): with the clock put back an hour, a request without an answer would
@@ -71,6 +80,8 @@ requestQueue.scheduleCheckPendingRequests = function schedule() {
   );
 };
 
+const SILENT = createLogger({ level: LEVELS.NOTHING, logCreator: () => () => {} });
+
 export interface BrokerAddress {
   readonly host: string;
   readonly port: number;
@@ -78,43 +89,83 @@ export interface BrokerAddress {
 
 /** No answer from a broker. `sent` = the request may have reached it. */
 export class BrokerUnreachable extends Error {
-  override readonly name = 'BrokerUnreachable';
+  override readonly name: string = 'BrokerUnreachable';
   readonly sent: boolean;
 
   constructor(message: string, sent: boolean) {
     super(message);
     this.sent = sent;
   }
+
+  get verdict(): Verdict {
+    return { ...NO_ANSWER, persistence: this.sent ? 'unknown' : 'not persisted' };
+  }
+}
+
+/** The brokers do not take who we say we are. Not asked again for HOLD_MS: accounts get locked. */
+export class AuthenticationFailed extends BrokerUnreachable {
+  override readonly name = 'AuthenticationFailed';
+
+  constructor(message: string) {
+    super(message, false);
+  }
+
+  override get verdict(): Verdict {
+    return verdictOf(SASL_AUTHENTICATION_FAILED);
+  }
+}
+
+/** A connection of ours. */
+interface Link {
+  readonly address: BrokerAddress;
+  readonly broker: Broker;
+  readonly connection: Connection;
+  /** By performance.now(): before the session that SASL opened ends. */
+  readonly renewAt: number;
+  hasAnswered: boolean;
+  /** Takes no more requests; resolves when the last answer has come and it is closed. */
+  retired?: Promise<void>;
 }
 
 export class Cluster {
   readonly #seeds: readonly BrokerAddress[];
-  readonly #builder: ReturnType<typeof createConnectionPoolBuilder>;
-  readonly #logger: unknown;
   readonly #clientId: string;
-  readonly #brokers = new Map<string, Promise<Broker>>();
+  readonly #links = new Map<string, Promise<Link>>();
+  readonly #open = new Set<Link>();
+  #builder: ReturnType<typeof createConnectionPoolBuilder>;
+  #security: Security;
+  #refused: { readonly until: number; readonly reason: string } | undefined;
   #nodes = new Map<number, BrokerAddress>();
   #closed = false;
 
-  constructor(seeds: readonly BrokerAddress[], clientId: string) {
+  /** @throws {ConfigError} a file of a certificate or key cannot be used */
+  static of(config: Config): Cluster {
+    return new Cluster(config.KAFKA_BROKERS, config.KAFKA_CLIENT_ID, readSecurity(config));
+  }
+
+  constructor(seeds: readonly BrokerAddress[], clientId: string, security: Security = {}) {
     this.#seeds = seeds;
     this.#clientId = clientId;
-    this.#logger = createLogger({ level: LEVELS.NOTHING, logCreator: () => () => {} });
-    this.#builder = createConnectionPoolBuilder({
-      socketFactory: openSocket,
-      clientId,
-      connectionTimeout: CONNECTION_TIMEOUT_MS,
-      requestTimeout: REQUEST_TIMEOUT_MS,
-      enforceRequestTimeout: true,
-      reauthenticationThreshold: 10_000,
-      brokers: [],
-      logger: this.#logger,
-    });
+    this.#builder = createBuilder(clientId, security);
+    this.#security = security;
   }
 
   /** Brokers connected or connecting. */
   get connections(): number {
-    return this.#brokers.size;
+    return this.#links.size;
+  }
+
+  /** From now on connections are made with these credentials; what is on its way may finish. */
+  secure(security: Security): void {
+    this.#builder = createBuilder(this.#clientId, security);
+    this.#security = security;
+    this.#refused = undefined;
+    for (const opening of this.#links.values()) {
+      opening.then(
+        (link) => this.#retire(link),
+        () => {}, // its asker knows
+      );
+    }
   }
 
   /**
@@ -127,7 +178,10 @@ export class Cluster {
     return this.#sendTo(address, request);
   }
 
-  /** Asks the brokers one after the other, known nodes first, until one answers. */
+  /**
+   * Asks the brokers one after the other, known nodes first, until one answers. One that refuses our
+   * credentials ends it: the others would, too, and each refusal counts.
+   */
   async sendToAny<Answer>(request: KafkaRequest<Answer>): Promise<Answer> {
     const known = [...this.#nodes.values(), ...this.#seeds];
     const candidates = [...new Map(known.map((address) => [keyOf(address), address])).values()];
@@ -137,6 +191,7 @@ export class Cluster {
       try {
         return await this.#sendTo(address, request);
       } catch (error) {
+        if (error instanceof AuthenticationFailed) throw error;
         failures.add((error as Error).message);
       }
     }
@@ -154,70 +209,112 @@ export class Cluster {
 
   async close(): Promise<void> {
     this.#closed = true;
-    const brokers = await Promise.allSettled(this.#brokers.values());
-    this.#brokers.clear();
-    for (const broker of brokers) {
-      if (broker.status === 'fulfilled') {
-        abandon(broker.value, new BrokerUnreachable('closing', true));
-      }
-    }
+    for (const link of this.#open) this.#abandon(link, new BrokerUnreachable('closing', true));
+    await Promise.allSettled(this.#links.values());
+    this.#links.clear();
   }
 
   async #sendTo<Answer>(address: BrokerAddress, request: KafkaRequest<Answer>): Promise<Answer> {
-    const broker = await this.#broker(address);
+    const link = await this.#link(address);
     try {
-      return await exchange(broker.connectionPool, this.#clientId, request);
+      const answer = await exchange(link.connection, this.#clientId, request);
+      link.hasAnswered = true;
+      return answer;
     } catch (error) {
       if (error instanceof BrokerUnreachable) throw error;
       // Also after a time-out alone: the stream may be stuck, and a retry on it would only queue.
-      const unreachable = new BrokerUnreachable(describe(address, error), true);
-      this.#discard(address, broker, unreachable);
+      const wantsSasl = !link.hasAnswered && !this.#security.sasl;
+      const hint = wantsSasl && isClosing(error) ? CLOSED_WITHOUT_SASL : '';
+      const unreachable = new BrokerUnreachable(describe(address, error) + hint, true);
+      this.#abandon(link, unreachable);
       throw unreachable;
     }
   }
 
   #isOpen(address: BrokerAddress): boolean {
-    return this.#brokers.has(keyOf(address));
+    return this.#links.has(keyOf(address));
   }
 
-  async #broker(address: BrokerAddress): Promise<Broker> {
-    if (this.#closed) throw new BrokerUnreachable('the connections are closed', false);
+  /** Whoever waits for the same connection gets it in the order of asking. */
+  async #link(address: BrokerAddress): Promise<Link> {
     const key = keyOf(address);
-    const pending = this.#brokers.get(key);
-    if (pending) {
-      const broker = await pending;
-      if (broker.isConnected()) return broker;
-      if (this.#brokers.get(key) === pending) this.#brokers.delete(key);
-      return this.#broker(address);
-    }
-    const connecting = this.#connect(address);
-    this.#brokers.set(key, connecting);
-    try {
-      return await connecting;
-    } catch (error) {
-      if (this.#brokers.get(key) === connecting) this.#brokers.delete(key);
-      throw error;
+    for (;;) {
+      const pending = this.#links.get(key) ?? this.#connectTo(address);
+      const link = await pending;
+      if (isUsable(link)) return link;
+      // Whoever comes first opens the next one; the others wait for that.
+      if (this.#links.get(key) === pending) void this.#connectTo(address, this.#retire(link));
     }
   }
 
-  async #connect(address: BrokerAddress): Promise<Broker> {
+  #connectTo(address: BrokerAddress, previous = Promise.resolve()): Promise<Link> {
+    const key = keyOf(address);
+    const connecting = previous.then(() => this.#connect(address));
+    this.#links.set(key, connecting);
+    connecting.catch(() => {
+      if (this.#links.get(key) === connecting) this.#links.delete(key);
+    });
+    return connecting;
+  }
+
+  async #connect(address: BrokerAddress): Promise<Link> {
+    if (this.#closed) throw new BrokerUnreachable('the connections are closed', false);
+    if (this.#refused && performance.now() < this.#refused.until) {
+      throw new AuthenticationFailed(this.#refused.reason);
+    }
     const connectionPool = await this.#builder.build(address);
-    const broker = new Broker({ connectionPool, logger: this.#logger });
+    const broker = new Broker({ connectionPool, logger: SILENT });
+    const [connection] = connectionPool.pool;
     try {
       await broker.connect();
-      return broker;
     } catch (error) {
-      const unreachable = new BrokerUnreachable(describe(address, error), false);
-      abandon(broker, unreachable);
-      throw unreachable;
+      const failure = this.#connectFailure(address, broker, error);
+      abandon(broker, failure);
+      throw failure;
     }
+    const link = {
+      address,
+      broker,
+      connection,
+      renewAt: performance.now() + sessionMs(connection),
+      hasAnswered: false,
+    };
+    this.#open.add(link);
+    if (this.#closed) this.#abandon(link, new BrokerUnreachable('closing', false));
+    return link;
   }
 
-  #discard(address: BrokerAddress, broker: Broker, reason: Error): void {
-    const key = keyOf(address);
-    const current = this.#brokers.get(key);
-    if (current && Bun.peek(current) === broker) this.#brokers.delete(key);
-    abandon(broker, reason);
+  #connectFailure(address: BrokerAddress, broker: Broker, error: unknown): BrokerUnreachable {
+    const { tls, sasl } = this.#security;
+    const isGreeted = broker.versions !== null;
+    // Who has said which requests it knows, and is still there, has said no to what came next.
+    if (sasl && isGreeted && broker.connectionPool.isConnected()) {
+      const reason = `${keyOf(address)}: SASL ${sasl.mechanism} authentication failed: ${refusalOf(error)}`;
+      this.#refused = { until: performance.now() + HOLD_MS, reason };
+      return new AuthenticationFailed(reason);
+    }
+    const hint = !tls && !isGreeted && isClosing(error) ? CLOSED_WITHOUT_TLS : '';
+    return new BrokerUnreachable(describe(address, error) + hint, false);
+  }
+
+  #retire(link: Link): Promise<void> {
+    link.retired ??= this.#finish(link);
+    return link.retired;
+  }
+
+  async #finish(link: Link): Promise<void> {
+    // Whoever was just given this connection puts a request on it within this tick.
+    await new Promise((resolve) => setImmediate(resolve));
+    await link.connection.requestQueue.waitForPendingRequests();
+    this.#abandon(link, new BrokerUnreachable('the connection was replaced', true));
+  }
+
+  #abandon(link: Link, reason: Error): void {
+    const key = keyOf(link.address);
+    const current = this.#links.get(key);
+    if (current && Bun.peek(current) === link) this.#links.delete(key);
+    this.#open.delete(link);
+    abandon(link.broker, reason);
   }
 }
 
@@ -225,8 +322,22 @@ function keyOf({ host, port }: BrokerAddress): string {
   return `${host}:${port}`;
 }
 
+const CLOSED_WITHOUT_TLS = ' before it answered anything: a port with TLS does that, see KAFKA_TLS';
+const CLOSED_WITHOUT_SASL =
+  ' at the first request: a port with SASL does that, see KAFKA_SASL_MECHANISM';
+
+function refusalOf(error: unknown): string {
+  const { message, type } = error as Error & { type?: string };
+  if (type === 'ILLEGAL_SASL_STATE') return 'this port has no SASL';
+  return message.replace(/^SASL .+? authentication failed: /, '');
+}
+
+function isClosing(error: unknown): boolean {
+  return (error as Error).name === 'KafkaJSConnectionClosedError';
+}
+
 function describe(address: BrokerAddress, error: unknown): string {
-  const { message } = error as Error;
+  const message = (error as Error).message.replace(/^Connection error: /, '');
   return message.includes(keyOf(address)) ? message : `${keyOf(address)}: ${message}`;
 }
 
@@ -246,17 +357,39 @@ function abandon(broker: Broker, reason: Error): void {
   void broker.disconnect();
 }
 
+function createBuilder(clientId: string, { tls, sasl }: Security) {
+  return createConnectionPoolBuilder({
+    socketFactory: openSocket,
+    ssl: tls,
+    sasl,
+    clientId,
+    connectionTimeout: CONNECTION_TIMEOUT_MS,
+    requestTimeout: REQUEST_TIMEOUT_MS,
+    enforceRequestTimeout: true,
+    brokers: [],
+    logger: SILENT,
+  });
+}
+
+/** How long the session that SASL opened may be used; as the Java client, 85 to 95 % of its life. */
+function sessionMs({ sessionLifetime }: Connection): number {
+  const lifetimeMs = Number(sessionLifetime.toString());
+  return lifetimeMs > 0 ? lifetimeMs * (0.85 + Math.random() * 0.1) : Infinity;
+}
+
+function isUsable({ connection, renewAt, retired }: Link): boolean {
+  return !retired && connection.isConnected() && performance.now() < renewAt;
+}
+
 /**
  * One request over kafkajs's queue, which matches the answer, times it out and obeys throttling. The
  * bytes go to the socket as they are: kafkajs's own encoder would copy a batch three times.
  */
 async function exchange<Answer>(
-  pool: ConnectionPool,
+  connection: Connection,
   clientId: string,
   request: KafkaRequest<Answer>,
 ): Promise<Answer> {
-  const connection = await pool.getConnection();
-  if (!connection.isAuthenticated()) await connection.authenticate();
   const { requestQueue } = connection;
   const { apiKey, apiName, apiVersion, body, decode } = request;
   const correlationId = connection.nextCorrelationId();
@@ -269,7 +402,9 @@ async function exchange<Answer>(
     requestTimeout: null,
     sendRequest: () => {
       const { socket } = connection;
-      if (!socket) throw new BrokerUnreachable('the connection has just closed', false);
+      if (!socket || socket.destroyed) {
+        throw new BrokerUnreachable('the connection has just closed', false);
+      }
       socket.cork();
       socket.write(requestHeader(request, correlationId, clientId));
       for (const piece of body) socket.write(piece);
@@ -280,44 +415,4 @@ async function exchange<Answer>(
   const answer = decode(payload);
   requestQueue.maybeThrottle((answer as { throttleMs?: number }).throttleMs ?? 0);
   return answer;
-}
-
-/**
- * kafkajs listens for `end` and `error` alone; a connection that is reset may only `close`, and its
- * requests would wait for their time-out.
- */
-function openSocket({ host, port, onConnect }: BrokerAddress & { onConnect: () => void }): Socket {
-  const family = isIP(host);
-  const socket = connect({ host, port, ...(family === 0 ? {} : { family }) }, onConnect);
-  guardData(socket);
-  socket.setKeepAlive(true, KEEP_ALIVE_MS);
-  socket.setNoDelay(true);
-  let ended = false;
-  socket.once('end', () => {
-    ended = true;
-  });
-  socket.once('close', () => {
-    if (!ended) socket.emit('end');
-  });
-  return socket;
-}
-
-/**
- * kafkajs throws out of its `data` listener on a frame that makes no sense, or waits for one that will
- * never be whole: end the connection.
- */
-function guardData(socket: Socket): void {
-  const guard = new FrameGuard();
-  const on = socket.on.bind(socket);
-  socket.on = (event: string, listener: Parameters<typeof on>[1]): Socket => {
-    if (event !== 'data') return on(event, listener);
-    return on('data', (chunk: Buffer) => {
-      try {
-        guard.check(chunk);
-        listener(chunk);
-      } catch (error) {
-        socket.destroy(error as Error);
-      }
-    });
-  };
 }

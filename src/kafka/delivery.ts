@@ -70,6 +70,11 @@ export class Delivery {
     this.#look();
   }
 
+  /** The connections are about to be other ones: says soon whether they can be made. */
+  refresh(): void {
+    this.#own.refresh();
+  }
+
   /** Waits until Kafka has all that was sealed; false when `deadlineMs` (from now) came first. */
   async drain(deadlineMs: number): Promise<boolean> {
     clearTimeout(this.#lookTimer);

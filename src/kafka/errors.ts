@@ -28,6 +28,8 @@ export interface Verdict {
   readonly name: string;
   readonly action: Action;
   readonly persistence: Persistence;
+  /** For the human who has to mend it, where the name does not say how. */
+  readonly inWords?: string;
 }
 
 const VERDICTS = new Map<number, Verdict>([
@@ -67,8 +69,24 @@ const VERDICTS = new Map<number, Verdict>([
 
   [17, { name: 'INVALID_TOPIC_EXCEPTION', action: 'hold', persistence: 'not persisted' }],
   [21, { name: 'INVALID_REQUIRED_ACKS', action: 'hold', persistence: 'not persisted' }],
-  [29, { name: 'TOPIC_AUTHORIZATION_FAILED', action: 'hold', persistence: 'not persisted' }],
-  [31, { name: 'CLUSTER_AUTHORIZATION_FAILED', action: 'hold', persistence: 'not persisted' }],
+  [
+    29,
+    {
+      name: 'TOPIC_AUTHORIZATION_FAILED',
+      action: 'hold',
+      persistence: 'not persisted',
+      inWords: 'TOPIC_AUTHORIZATION_FAILED: grant WRITE on the topic to whom hoplog logs in as',
+    },
+  ],
+  [
+    31,
+    {
+      name: 'CLUSTER_AUTHORIZATION_FAILED',
+      action: 'hold',
+      persistence: 'not persisted',
+      inWords: 'CLUSTER_AUTHORIZATION_FAILED: grant WRITE on the topic to whom hoplog logs in as',
+    },
+  ],
   [35, { name: 'UNSUPPORTED_VERSION', action: 'hold', persistence: 'not persisted' }],
   [43, { name: 'UNSUPPORTED_FOR_MESSAGE_FORMAT', action: 'hold', persistence: 'not persisted' }],
   [44, { name: 'POLICY_VIOLATION', action: 'hold', persistence: 'not persisted' }],
@@ -76,6 +94,8 @@ const VERDICTS = new Map<number, Verdict>([
   [76, { name: 'UNSUPPORTED_COMPRESSION_TYPE', action: 'hold', persistence: 'not persisted' }],
   [87, { name: 'INVALID_RECORD', action: 'hold', persistence: 'not persisted' }],
 ]);
+
+export const SASL_AUTHENTICATION_FAILED = 58;
 
 /** A code this table does not know is held: retried slowly, visible, never dropped. */
 export function verdictOf(errorCode: number): Verdict {

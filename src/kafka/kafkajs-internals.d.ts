@@ -43,12 +43,15 @@ declare module 'kafkajs/src/cluster/connectionPoolBuilder.js' {
     }): void;
     /** Holds the connection's next requests back for this long (KIP-219). */
     maybeThrottle(milliseconds: number): void;
+    /** Resolves once nothing waits and nothing is out. */
+    waitForPendingRequests(): Promise<void>;
   }
   export interface Connection {
     readonly requestQueue: RequestQueue;
     socket?: import('node:net').Socket;
-    isAuthenticated(): boolean;
-    authenticate(): Promise<void>;
+    /** Milliseconds, of kafkajs's own integer type; 0 = no limit. */
+    readonly sessionLifetime: { toString(): string };
+    isConnected(): boolean;
     nextCorrelationId(): number;
     disconnect(): Promise<boolean>;
     rejectRequests(error: Error): void;
@@ -56,8 +59,9 @@ declare module 'kafkajs/src/cluster/connectionPoolBuilder.js' {
   export interface ConnectionPool {
     readonly host: string;
     readonly port: number;
-    readonly pool: readonly Connection[];
-    getConnection(): Promise<Connection>;
+    /** Ours is the first; kafkajs keeps the second for its own Fetch, and never opens it here. */
+    readonly pool: readonly [Connection, Connection];
+    isConnected(): boolean;
   }
   export default function createConnectionPoolBuilder(options: Record<string, unknown>): {
     build(address: { host: string; port: number }): Promise<ConnectionPool>;

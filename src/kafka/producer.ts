@@ -132,6 +132,13 @@ export class Producer {
     }
   }
 
+  /** Asks for the metadata now: whether a connection can be made is known before a batch needs it. */
+  refresh(): void {
+    if (this.#refreshTimer === undefined) return; // start() is still at it
+    clearTimeout(this.#refreshTimer);
+    void this.#refreshRegularly();
+  }
+
   /** Resolves once Kafka has all that was sealed. */
   whenIdle(): Promise<void> {
     this.#idle ??= Promise.withResolvers<void>();
@@ -229,7 +236,7 @@ export class Producer {
     );
   }
 
-  #settle(queue: PartitionQueue, shipment: Shipment, verdict: Verdict, why = verdict.name): void {
+  #settle(queue: PartitionQueue, shipment: Shipment, verdict: Verdict, why?: string): void {
     queue.settle(shipment, verdict);
     if (verdict.action === 'done') {
       queue.trouble = undefined;
@@ -237,7 +244,7 @@ export class Producer {
       this.counters.acknowledged += shipment.recordCount;
       this.#finish(shipment);
     } else {
-      if (verdict.action !== 'recut') queue.trouble = why;
+      if (verdict.action !== 'recut') queue.trouble = why ?? verdict.inWords ?? verdict.name;
       this.counters.retries++;
       const { refusals } = this.counters;
       refusals.set(verdict.name, (refusals.get(verdict.name) ?? 0) + 1);
@@ -389,6 +396,5 @@ export class Producer {
 }
 
 function verdictOfFailure(error: Error): Verdict {
-  const sent = !(error instanceof BrokerUnreachable) || error.sent;
-  return { ...NO_ANSWER, persistence: sent ? 'unknown' : 'not persisted' };
+  return error instanceof BrokerUnreachable ? error.verdict : NO_ANSWER;
 }

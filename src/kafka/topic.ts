@@ -45,7 +45,7 @@ export class Topic implements Inquiries {
     const { name } = this.#options;
     const { topicErrorCode, partitions } = await this.#cluster.metadata(name);
     const verdict = verdictOf(topicErrorCode);
-    const message = `topic ${name}: ${verdict.name}`;
+    const message = `topic ${name}: ${verdict.inWords ?? verdict.name}`;
     if (verdict.action === 'hold') throw new TopicUnusable(message);
     if (verdict.action !== 'done') throw new Error(message);
     if (partitions.some(({ leader }) => leader >= 0)) return partitions;
@@ -55,8 +55,10 @@ export class Topic implements Inquiries {
   async newProducerId(): Promise<Pick<ProducerStamp, 'producerId' | 'producerEpoch'>> {
     if (this.#options.acks !== 'all') return NOT_IDEMPOTENT;
     const { errorCode, ...producer } = await this.#cluster.sendToAny(initProducerIdRequest());
-    if (errorCode !== 0) throw new Error(`no producer id: ${verdictOf(errorCode).name}`);
-    return producer;
+    if (errorCode === 0) return producer;
+    const verdict = verdictOf(errorCode);
+    const message = `no producer id: ${verdict.inWords ?? verdict.name}`;
+    throw verdict.action === 'hold' ? new TopicUnusable(message) : new Error(message);
   }
 
   async describeProducers(queue: PartitionQueue): Promise<readonly ProducerState[] | undefined> {

@@ -22,8 +22,8 @@ export async function tail(config: Config, follow: boolean): Promise<void> {
   }
 }
 
-function topicValues({ KAFKA_BROKERS, KAFKA_CLIENT_ID, KAFKA_TOPIC }: Config) {
-  const reader = new TopicReader(new Cluster(KAFKA_BROKERS, KAFKA_CLIENT_ID), KAFKA_TOPIC);
+function topicValues(config: Config) {
+  const reader = new TopicReader(Cluster.of(config), config.KAFKA_TOPIC);
   return async function* values(): AsyncGenerator<Uint8Array> {
     for await (const records of reader.read()) yield* records.map(({ value }) => value);
   };

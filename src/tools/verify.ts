@@ -27,9 +27,9 @@ interface Report {
 
 /** Returns the exit code. @throws {ConfigError} {TopicUnreadable} */
 export async function verify(config: Config, json: boolean): Promise<number> {
-  const { KAFKA_BROKERS: brokers, KAFKA_CLIENT_ID: clientId, KAFKA_TOPIC: topic } = config;
+  const { KAFKA_BROKERS: brokers, KAFKA_TOPIC: topic } = config;
   if (brokers.length === 0) throw new ConfigError('verify reads a topic: set KAFKA_BROKERS');
-  const report = await read(new TopicReader(new Cluster(brokers, clientId), topic), topic);
+  const report = await read(new TopicReader(Cluster.of(config), topic), topic);
   await Bun.write(Bun.stdout, json ? `${JSON.stringify(forMachines(report))}\n` : inWords(report));
   return isComplete(report) ? EXIT_COMPLETE : EXIT_INCOMPLETE;
 }

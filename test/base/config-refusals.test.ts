@@ -136,6 +136,10 @@ const BAD: { readonly [Key in Name]?: readonly string[] } = {
   KAFKA_CLIENT_ID: ['a b', 'ä', 'x'.repeat(256)],
   KAFKA_ACKS: ['0', '-1', '2', 'ALL', 'none'],
   KAFKA_COMPRESSION: ['lz4', 'snappy', 'GZIP', 'on'],
+  KAFKA_TLS: ['true', 'ON', '1'],
+  KAFKA_SASL_MECHANISM: ['PLAIN', 'scram', 'gssapi', 'scram-sha-1'],
+  KAFKA_SASL_USERNAME: ['two\nlines'],
+  KAFKA_OAUTH_TOKEN_URL: ['a.example/token', 'ftp://a/', 'https://a:b@c.example/'],
   BATCH_BYTES: ['0', '1023', '1000001MiB', '1MB', '1.5MiB', '-1', '1 MiB', 'big', '65MiB', '1kib'],
   FLUSH_INTERVAL_MS: ['0', '-1', '1s', '2147483648', '1.5', '1000ms'],
   JOURNAL_BYTES: ['0', '131071', '17TiB', 'all'],
@@ -143,6 +147,33 @@ const BAD: { readonly [Key in Name]?: readonly string[] } = {
   JOURNAL_FULL: ['block', 'Drop'],
   SHUTDOWN_MS: ['-1', '10s', '1e4'],
 };
+
+describe('secrets', () => {
+  const SECRET = 'hunter2';
+
+  for (const name of ['KAFKA_SASL_PASSWORD', 'KAFKA_OAUTH_CLIENT_SECRET']) {
+    test(`${name} is refused as a flag, which others can see, and not repeated`, () => {
+      const flag = `--${flagOf(name)}`;
+      for (const args of [[flag, SECRET], [`${flag}=${SECRET}`]]) {
+        const message = refusal(args);
+        expect(message).toContain(`${name}_FILE`);
+        expect(message).not.toContain(SECRET);
+      }
+    });
+
+    test(`${name} of two lines is refused without being repeated`, () => {
+      const message = refusal([], { [name]: `${SECRET}\n${SECRET}` });
+      expect(message).toContain('one line');
+      expect(message).not.toContain(SECRET);
+    });
+  }
+
+  test('a password in an address is refused without being repeated', () => {
+    const message = refusal([], { KAFKA_OAUTH_TOKEN_URL: `https://me:${SECRET}@a.example/` });
+    expect(message).toContain('without user and password');
+    expect(message).not.toContain(SECRET);
+  });
+});
 
 describe('values that make no sense', () => {
   for (const name of Object.keys(OPTIONS) as Name[]) {

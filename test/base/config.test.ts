@@ -36,6 +36,8 @@ const TABLE: { readonly [Key in Name]: readonly [unknown, string, unknown] } = {
   PORT: [8080, '0', 0],
   ADMIN_HOST: ['127.0.0.1', 'admin.example.org', 'admin.example.org'],
   ADMIN_PORT: [8081, 'off', 'off'],
+  TLS_CERT: ['', '/etc/cert.pem', '/etc/cert.pem'],
+  TLS_KEY: ['', '/etc/key.pem', '/etc/key.pem'],
   REDIRECT_TO: ['http://google.com', 'https://a.example/b?c=d', 'https://a.example/b?c=d'],
   REDIRECT_STATUS: [301, '308', 308],
   RECORD: ['click', './my-record.ts', './my-record.ts'],
@@ -45,6 +47,17 @@ const TABLE: { readonly [Key in Name]: readonly [unknown, string, unknown] } = {
   KAFKA_CLIENT_ID: ['hoplog', 'a/b', 'a/b'],
   KAFKA_ACKS: ['all', '1', '1'],
   KAFKA_COMPRESSION: ['none', 'zstd', 'zstd'],
+  KAFKA_TLS: ['off', 'on', 'on'],
+  KAFKA_TLS_CA: ['', '/etc/ca.pem', '/etc/ca.pem'],
+  KAFKA_TLS_CERT: ['', '/etc/cert.pem', '/etc/cert.pem'],
+  KAFKA_TLS_KEY: ['', '/etc/key.pem', '/etc/key.pem'],
+  KAFKA_SASL_MECHANISM: ['none', 'scram-sha-512', 'scram-sha-512'],
+  KAFKA_SASL_USERNAME: ['', 'a=b,c', 'a=b,c'],
+  KAFKA_SASL_PASSWORD: ['', ' p =ä ', ' p =ä '],
+  KAFKA_OAUTH_TOKEN_URL: ['', 'https://a.example/token', 'https://a.example/token'],
+  KAFKA_OAUTH_CLIENT_ID: ['', 'me', 'me'],
+  KAFKA_OAUTH_CLIENT_SECRET: ['', 's', 's'],
+  KAFKA_OAUTH_SCOPE: ['', 'a b', 'a b'],
   BATCH_BYTES: [1_000_000, '64KiB', 65_536],
   FLUSH_INTERVAL_MS: [1000, '1', 1],
   WORKERS: [1, 'auto', 'auto'],
@@ -54,6 +67,33 @@ const TABLE: { readonly [Key in Name]: readonly [unknown, string, unknown] } = {
   JOURNAL_FULL: ['drop', 'refuse', 'refuse'],
   SHUTDOWN_MS: [10_000, '0', 0],
 };
+
+const TLS = { KAFKA_TLS: 'on', KAFKA_TLS_CERT: 'cert', KAFKA_TLS_KEY: 'key' };
+const LOGIN = {
+  KAFKA_SASL_MECHANISM: 'plain',
+  KAFKA_SASL_USERNAME: 'me',
+  KAFKA_SASL_PASSWORD: 'x',
+};
+const OAUTH = {
+  KAFKA_SASL_MECHANISM: 'oauthbearer',
+  KAFKA_OAUTH_TOKEN_URL: 'http://a/',
+  KAFKA_OAUTH_CLIENT_ID: 'me',
+  KAFKA_OAUTH_CLIENT_SECRET: 'x',
+};
+const COMPANIES: readonly Record<string, string>[] = [
+  TLS,
+  { ...TLS, KAFKA_TLS_CA: 'ca' },
+  LOGIN,
+  OAUTH,
+  { ...OAUTH, KAFKA_OAUTH_SCOPE: 'x' },
+  { TLS_CERT: 'cert', TLS_KEY: 'key' },
+];
+
+/** What else must be set where `name` is, or it would be refused. */
+function companyOf(name: string): Record<string, string> {
+  const company = COMPANIES.find((options) => name in options) ?? {};
+  return Object.fromEntries(Object.entries(company).filter(([other]) => other !== name));
+}
 
 describe('each option', () => {
   test('is in the table of this test, and the other way round', () => {
@@ -68,20 +108,26 @@ describe('each option', () => {
   for (const name of NAMES) {
     const [fallback, text, value] = TABLE[name];
 
-    test(`${name} is set by --${flagOf(name)}, with a space or an equals sign`, () => {
-      expect(valueOf(name, [`--${flagOf(name)}`, text])).toEqual(value);
-      expect(valueOf(name, [`--${flagOf(name)}=${text}`])).toEqual(value);
-    });
+    const setByFlag = (): void => {
+      const company = companyOf(name);
+      expect(valueOf(name, [`--${flagOf(name)}`, text], company)).toEqual(value);
+      expect(valueOf(name, [`--${flagOf(name)}=${text}`], company)).toEqual(value);
+    };
+    // A secret has no flag: see config-refusals.test.ts.
+    if (!('secret' in OPTIONS[name])) {
+      test(`${name} is set by --${flagOf(name)}, with a space or an equals sign`, setByFlag);
+    }
 
     test(`${name} is set by the variable of that name`, () => {
-      expect(valueOf(name, [], { [name]: text })).toEqual(value);
+      expect(valueOf(name, [], { ...companyOf(name), [name]: text })).toEqual(value);
     });
 
     test(`${name} is set by the file that ${name}_FILE names`, () => {
       using dir = tempDir();
       const path = join(dir.path, 'value');
       writeFileSync(path, `${text}\n`);
-      expect(valueOf(name, [], { [`${name}_FILE`]: path })).toEqual(value);
+      const environment = { ...companyOf(name), [`${name}_FILE`]: path };
+      expect(valueOf(name, [], environment)).toEqual(value);
     });
 
     test(`${name}: an empty variable means not set`, () => {

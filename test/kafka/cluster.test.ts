@@ -191,7 +191,7 @@ describe('failing', () => {
     await waitFor(() => fake.held === 1, { timeoutMs: WAIT_MS, what: 'the request' });
     {
       // The wall's clock says nothing about it, wherever it is put.
-      using _back = laterClock(-3_600_000);
+      using _back = timePasses(-3_600_000);
       using _ = timePasses(31_000);
       const error = await asked;
       expect(error.sent).toBe(true);
@@ -217,6 +217,63 @@ describe('failing', () => {
     await cluster.close();
     await failures;
     await waitFor(() => fake.connections === 0, { timeoutMs: WAIT_MS, what: 'no connection' });
+  });
+});
+
+describe('new credentials', () => {
+  test('what is on its way over the old connection is answered, what comes next waits for that', async () => {
+    await using fake = await FakeCluster.start();
+    await using cluster = clusterOf(fake);
+    await cluster.metadata('log');
+    fake.hold();
+    const batch = Buffer.alloc(61);
+    const produce = () => cluster.send(0, produceRequest('log', 0, -1, 1, batch));
+    const before = [produce(), produce()];
+    await waitFor(() => fake.held === 2, { timeoutMs: WAIT_MS, what: 'two requests' });
+    cluster.secure({});
+    const after = produce();
+    const askedAt = performance.now();
+    const later = () => performance.now() - askedAt > 30;
+    await waitFor(later, { timeoutMs: WAIT_MS, what: 'time to send it in' });
+    expect(fake.held).toBe(2);
+    fake.release();
+    expect((await Promise.all([...before, after])).map(({ errorCode }) => errorCode)).toEqual([
+      2, 2, 2,
+    ]);
+    await waitFor(() => fake.connections === 1, { timeoutMs: WAIT_MS, what: 'the old one closed' });
+  });
+
+  test('a request that was just given the old connection is not lost', async () => {
+    await using fake = await FakeCluster.start();
+    await using cluster = clusterOf(fake);
+    await cluster.metadata('log');
+    for (let times = 20; times > 0; times--) {
+      const asked = [1, 2, 3].map(() => cluster.send(0, initProducerIdRequest()));
+      cluster.secure({});
+      const answers = await Promise.all([...asked, cluster.send(0, initProducerIdRequest())]);
+      expect(answers.map(({ errorCode }) => errorCode)).toEqual([0, 0, 0, 0]);
+    }
+    await waitFor(() => fake.connections === 1, {
+      timeoutMs: WAIT_MS,
+      what: 'the old ones closed',
+    });
+  });
+
+  test('an old connection that falls silent ends with the request time-out, and the next one opens', async () => {
+    await using fake = await FakeCluster.start();
+    await using cluster = clusterOf(fake);
+    await cluster.metadata('log');
+    fake.hold();
+    const asked = unreachable(cluster.send(0, produceRequest('log', 0, -1, 1, Buffer.alloc(61))));
+    await waitFor(() => fake.held === 1, { timeoutMs: WAIT_MS, what: 'the request' });
+    cluster.secure({});
+    const next = cluster.send(0, initProducerIdRequest());
+    {
+      using _ = timePasses(31_000);
+      await asked;
+    }
+    fake.drop();
+    expect((await next).errorCode).toBe(0);
   });
 });
 
@@ -274,7 +331,7 @@ test('a throttle ends when it should, although the clock was put back meanwhile'
   fake.script(0, { kind: 'throttled', throttleMs: 100 });
   const produce = () => cluster.send(0, produceRequest('log', 0, -1, 1, Buffer.alloc(61)));
   await produce();
-  using _back = laterClock(-3_600_000);
+  using _back = timePasses(-3_600_000);
   await Promise.all([produce(), produce()]);
 });
 

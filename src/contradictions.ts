@@ -1,0 +1,51 @@
+// Options that make sense one by one and not together. Each rule is one line for whoever set them:
+// what contradicts what, and what to do.
+
+import type { Config } from './config.ts';
+
+type Name = keyof Config;
+type Mechanism = Config['KAFKA_SASL_MECHANISM'];
+
+const LOGIN: readonly Name[] = ['KAFKA_SASL_USERNAME', 'KAFKA_SASL_PASSWORD'];
+const CLIENT: readonly Name[] = [
+  'KAFKA_OAUTH_TOKEN_URL',
+  'KAFKA_OAUTH_CLIENT_ID',
+  'KAFKA_OAUTH_CLIENT_SECRET',
+];
+const SCOPE: Name = 'KAFKA_OAUTH_SCOPE';
+
+const NEEDED: Readonly<Record<Mechanism, readonly Name[]>> = {
+  none: [],
+  plain: LOGIN,
+  'scram-sha-256': LOGIN,
+  'scram-sha-512': LOGIN,
+  oauthbearer: CLIENT,
+};
+
+const KEYS_OF_CERTIFICATES = [
+  ['KAFKA_TLS_CERT', 'KAFKA_TLS_KEY'],
+  ['TLS_CERT', 'TLS_KEY'],
+] as const satisfies readonly (readonly [Name, Name])[];
+
+/** The first one found; never a value, which may be a secret. */
+export function findContradiction(config: Config): string | undefined {
+  const isSet = (name: Name): boolean => config[name] !== '';
+  for (const [cert, key] of KEYS_OF_CERTIFICATES) {
+    if (isSet(cert) !== isSet(key)) return `${cert} and ${key} go together: set both or neither`;
+  }
+  const tls = (['KAFKA_TLS_CA', 'KAFKA_TLS_CERT'] as const).find(isSet);
+  if (tls && config.KAFKA_TLS === 'off') return `${tls} is set and KAFKA_TLS is off: set it to on`;
+
+  const { KAFKA_SASL_MECHANISM: mechanism } = config;
+  const needed = NEEDED[mechanism];
+  const missing = needed.find((name) => !isSet(name));
+  if (missing) return `KAFKA_SASL_MECHANISM=${mechanism} needs ${missing}: set it`;
+  const possible = mechanism === 'oauthbearer' ? [...needed, SCOPE] : needed;
+  const surplus = [...LOGIN, ...CLIENT, SCOPE].find(
+    (name) => isSet(name) && !possible.includes(name),
+  );
+  if (!surplus) return undefined;
+  return mechanism === 'none'
+    ? `${surplus} is set without a mechanism: set KAFKA_SASL_MECHANISM`
+    : `${surplus} does not go with KAFKA_SASL_MECHANISM=${mechanism}: remove one of them`;
+}
