@@ -1,9 +1,10 @@
 // One Kafka node as a process of its own: combined broker and controller, started and ended as a
 // fault test needs it. Ports and data stay the same over restarts. Ends only what it started.
-// It listens three times:
+// It listens three times and more:
 //   CONTROLLER  the controllers among themselves
 //   DIRECT      the harness, Kafka's tools, replication: always the real port, so that what a test
 //               puts between the product and Kafka never bends what the test sees
+//   further     what a test asks for, such as secured listeners
 //   CLIENT      the program under test; what it advertises may be a proxy's address
 
 import { closeSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs';
@@ -27,6 +28,8 @@ export interface NodePorts {
   readonly controller: number;
   readonly direct: number;
   readonly client: number;
+  /** By the name of the listener. */
+  readonly further: ReadonlyMap<string, number>;
 }
 
 export interface NodeSetup {
@@ -38,6 +41,7 @@ export interface NodeSetup {
   readonly clusterId: string;
   /** server.properties but for `log.dirs`. */
   readonly properties: Readonly<Record<string, string | number | boolean>>;
+  readonly formatOptions: readonly string[];
   readonly jvmOptions: readonly string[];
 }
 
@@ -67,7 +71,7 @@ export class KafkaNode {
     const text = lines.map(([key, value]) => `${key}=${value}\n`).join('');
     writeFileSync(node.#configPath, text);
     const format = ['format', '--cluster-id', setup.clusterId, '--config', node.#configPath];
-    await runKafkaTool('kafka.tools.StorageTool', format);
+    await runKafkaTool('kafka.tools.StorageTool', [...format, ...setup.formatOptions]);
     return node;
   }
 

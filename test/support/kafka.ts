@@ -22,6 +22,14 @@ const CREATE_MAX_MS = 10_000;
 // 1.8 s of CPU until a node serves, instead of 3.1: three nodes share the cores while they start.
 const QUICK_START = ['-XX:TieredStopAtLevel=1'];
 
+export interface ListenerSpec {
+  /** In capitals. */
+  readonly name: string;
+  readonly protocol: 'SSL' | 'SASL_PLAINTEXT' | 'SASL_SSL';
+  /** Those that Kafka takes with the prefix `listener.name.NAME.`, given without it. */
+  readonly properties: Readonly<Record<string, string | number>>;
+}
+
 export interface KafkaOptions {
   readonly nodes: 1 | 3;
   readonly topics?: readonly TopicSpec[];
@@ -32,6 +40,10 @@ export interface KafkaOptions {
    * halves the start; a bench wants `[]`.
    */
   readonly jvmOptions?: readonly string[];
+  /** Further listeners on each node, past all proxies. */
+  readonly listeners?: readonly ListenerSpec[];
+  /** For Kafka's `format`, such as `--add-scram` and its value. */
+  readonly formatOptions?: readonly string[];
   /** What node 1, 2, 3 tells clients to connect to, when that is a proxy's address. */
   readonly advertised?: readonly Address[];
 }
@@ -39,6 +51,8 @@ export interface KafkaOptions {
 export interface KafkaCluster extends AsyncDisposable {
   /** host:port list for the program under test: the proxies, when `advertised` names some. */
   readonly brokers: string;
+  /** host:port list of one of the further listeners. */
+  listener(name: string): string;
   /** host:port list that leads past all proxies, for tools. */
   readonly directBrokers: string;
   /** By id, from 1. */
@@ -61,7 +75,7 @@ export async function startKafka(options: KafkaOptions): Promise<KafkaCluster> {
   await using started = new AsyncDisposableStack();
   const dir = started.use(tempDir());
   const clusterId = newClusterId();
-  const ports = await freePorts(options.nodes);
+  const ports = await freePorts(options);
   const nodes = await Promise.all(
     ports.map((own, index) => {
       const id = index + 1;
@@ -73,6 +87,7 @@ export async function startKafka(options: KafkaOptions): Promise<KafkaCluster> {
         classPath,
         clusterId,
         properties,
+        formatOptions: options.formatOptions ?? [],
         jvmOptions: options.jvmOptions ?? QUICK_START,
       });
     }),
@@ -89,17 +104,19 @@ export async function startKafka(options: KafkaOptions): Promise<KafkaCluster> {
   const advertised = options.advertised ?? ports.map(({ client: port }) => local(port));
   const brokers = advertised.map(({ host, port }) => `${host}:${port}`).join();
   for (const topic of options.topics ?? []) await createTopic(nodes, topic);
-  return newCluster(brokers, nodes, started.move());
+  const listener = (name: string): string =>
+    ports.map(({ further }) => `127.0.0.1:${further.get(name)!}`).join();
+  return newCluster({ brokers, listener }, nodes, started.move());
 }
 
 function newCluster(
-  brokers: string,
+  addresses: Pick<KafkaCluster, 'brokers' | 'listener'>,
   nodes: readonly KafkaNode[],
   resources: AsyncDisposableStack,
 ): KafkaCluster {
   const direct = nodes.map(({ directPort }) => `127.0.0.1:${directPort}`);
   return {
-    brokers,
+    ...addresses,
     directBrokers: direct.join(),
     nodes,
     createTopic: (topic) => createTopic(nodes, topic),
@@ -149,11 +166,13 @@ async function allKnowAll(nodes: readonly KafkaNode[]): Promise<boolean> {
 function nodeProperties(
   id: number,
   ports: readonly NodePorts[],
-  { serverProperties, advertised }: KafkaOptions,
+  { serverProperties, advertised, listeners = [] }: KafkaOptions,
 ): Record<string, string | number | boolean> {
   const own = ports[id - 1]!;
   const client = advertised?.[id - 1] ?? local(own.client);
   const direct = `DIRECT://127.0.0.1:${own.direct}`;
+  const further = [...own.further].map(([name, port]) => `,${name}://127.0.0.1:${port}`).join('');
+  const protocols = listeners.map(({ name, protocol }) => `,${name}:${protocol}`).join('');
   const replicas = ports.length;
   const inSyncMin = replicas === 1 ? 1 : 2;
   return {
@@ -162,9 +181,9 @@ function nodeProperties(
     'controller.quorum.voters': ports
       .map(({ controller }, index) => `${index + 1}@127.0.0.1:${controller}`)
       .join(),
-    listeners: `CONTROLLER://127.0.0.1:${own.controller},${direct},CLIENT://127.0.0.1:${own.client}`,
-    'advertised.listeners': `${direct},CLIENT://${client.host}:${client.port}`,
-    'listener.security.protocol.map': 'CONTROLLER:PLAINTEXT,DIRECT:PLAINTEXT,CLIENT:PLAINTEXT',
+    listeners: `CONTROLLER://127.0.0.1:${own.controller},${direct},CLIENT://127.0.0.1:${own.client}${further}`,
+    'advertised.listeners': `${direct},CLIENT://${client.host}:${client.port}${further}`,
+    'listener.security.protocol.map': `CONTROLLER:PLAINTEXT,DIRECT:PLAINTEXT,CLIENT:PLAINTEXT${protocols}`,
     'controller.listener.names': 'CONTROLLER',
     'inter.broker.listener.name': 'DIRECT',
     'auto.create.topics.enable': false,
@@ -185,8 +204,14 @@ function nodeProperties(
     'broker.session.timeout.ms': 3_000,
     // 128 MB of the heap otherwise, for nothing.
     'log.cleaner.dedupe.buffer.size': 2 * 1024 * 1024,
+    ...Object.fromEntries(listeners.flatMap(listenerProperties)),
     ...serverProperties,
   };
+}
+
+function listenerProperties({ name, properties }: ListenerSpec): [string, string | number][] {
+  const prefix = `listener.name.${name.toLowerCase()}.`;
+  return Object.entries(properties).map(([key, value]) => [`${prefix}${key}`, value]);
 }
 
 function local(port: number): Address {
@@ -198,12 +223,14 @@ function newClusterId(): string {
   return Buffer.concat([Buffer.alloc(1), randomBytes(15)]).toString('base64url');
 }
 
-async function freePorts(nodes: number): Promise<NodePorts[]> {
+async function freePorts({ nodes, listeners = [] }: KafkaOptions): Promise<NodePorts[]> {
+  const perNode = 3 + listeners.length;
   const free = new Set<number>();
-  while (free.size < nodes * 3) free.add(await freePort());
+  while (free.size < nodes * perNode) free.add(await freePort());
   const ports = [...free];
   return Array.from({ length: nodes }, (_, index) => {
-    const [controller, direct, client] = ports.slice(index * 3, index * 3 + 3);
-    return { controller: controller!, direct: direct!, client: client! };
+    const [controller, direct, client, ...rest] = ports.slice(index * perNode);
+    const further = new Map(listeners.map(({ name }, at) => [name, rest[at]!]));
+    return { controller: controller!, direct: direct!, client: client!, further };
   });
 }

@@ -15,3 +15,12 @@ export function anonymousMiB(pid: number): number | undefined {
   const status = readFileSync(`/proc/${pid}/status`, 'latin1');
   return Number(/^RssAnon:\s+(\d+) kB$/m.exec(status)?.[1] ?? Number.NaN) / 1024;
 }
+
+/** Local ports of the TCP connections that some process of this machine has to 127.0.0.1:`port`. */
+export function connectionsTo(port: number): Set<number> {
+  if (!isLinux) return new Set();
+  const remote = `0100007F:${port.toString(16).toUpperCase().padStart(4, '0')}`;
+  const rows = readFileSync('/proc/net/tcp', 'latin1').split('\n').slice(1);
+  const ours = rows.map((row) => row.trim().split(/\s+/)).filter(([, , to]) => to === remote);
+  return new Set(ours.map(([, from = '']) => Number.parseInt(from.split(':')[1] ?? '', 16)));
+}
