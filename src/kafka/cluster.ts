@@ -371,10 +371,10 @@ function createBuilder(clientId: string, { tls, sasl }: Security) {
   });
 }
 
-/** How long the session that SASL opened may be used; as the Java client, 85 to 95 % of its life. */
+/** How long the session that SASL opened is used: 80 to 90 % of its life, each connection at its own. */
 function sessionMs({ sessionLifetime }: Connection): number {
   const lifetimeMs = Number(sessionLifetime.toString());
-  return lifetimeMs > 0 ? lifetimeMs * (0.85 + Math.random() * 0.1) : Infinity;
+  return lifetimeMs > 0 ? lifetimeMs * (0.8 + Math.random() * 0.1) : Infinity;
 }
 
 function isUsable({ connection, renewAt, retired }: Link): boolean {

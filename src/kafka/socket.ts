@@ -1,5 +1,5 @@
-// The socket under a broker connection, plain or TLS, and what its failures mean in words. Knows no
-// Kafka.
+// The socket under a broker connection, plain or TLS, and what its failures mean in words. Knows of
+// Kafka what its frames begin with.
 //
 // kafkajs listens for `data`, `end` and `error` alone. So that none of its promises waits for ever, a
 // connection that is reset (and may only `close`) ends with `end`, and one that ends before it was
@@ -10,12 +10,14 @@ import { type ConnectionOptions, connect as connectTls } from 'node:tls';
 import { FrameGuard } from './frame-guard.ts';
 
 const KEEP_ALIVE_MS = 60_000;
+/** An alert (21) of TLS (3), which answers a plain request; as a Kafka frame it would be of 352 MB. */
+const TLS_ALERT = [21, 3];
 
 export interface SocketRequest {
   readonly host: string;
   readonly port: number;
-  /** Undefined = plain. */
-  readonly ssl?: ConnectionOptions | undefined;
+  /** None = plain; kafkajs says null. */
+  readonly ssl?: ConnectionOptions | null | undefined;
   readonly onConnect: () => void;
 }
 
@@ -45,22 +47,23 @@ export function openSocket({ host, port, ssl, onConnect }: SocketRequest): Socke
     else socket.emit('error', new Error('closed before it was open'));
   });
   const failure = (error: Error): Error => (ssl ? tlsFailure(error, ssl) : error);
-  interpose(socket, { failure, isOpen: () => open });
+  interpose(socket, { failure, isOpen: () => open, isPlain: !ssl });
   return socket;
 }
 
 interface Interposed {
   readonly failure: (error: Error) => Error;
   readonly isOpen: () => boolean;
+  readonly isPlain: boolean;
 }
 
 /** Between the socket and kafkajs's listeners, which are added with `on`. */
-function interpose(socket: Socket, { failure, isOpen }: Interposed): void {
+function interpose(socket: Socket, { failure, isOpen, isPlain }: Interposed): void {
   const on = socket.on.bind(socket);
   socket.on = (event: string, listener: Parameters<typeof on>[1]): Socket => {
     switch (event) {
       case 'data':
-        return on('data', guardData(socket, listener));
+        return on('data', guardData(socket, listener, isPlain));
       case 'error':
         return on('error', (error: Error) => listener(failure(error)));
       case 'end':
@@ -76,10 +79,15 @@ function interpose(socket: Socket, { failure, isOpen }: Interposed): void {
  * kafkajs throws out of its `data` listener on a frame that makes no sense, or waits for one that will
  * never be whole: end the connection.
  */
-function guardData(socket: Socket, listener: (chunk: Buffer) => void) {
+function guardData(socket: Socket, listener: (chunk: Buffer) => void, isPlain: boolean) {
   const guard = new FrameGuard();
+  let mayBeAlert = isPlain;
   return (chunk: Buffer): void => {
     try {
+      if (mayBeAlert && TLS_ALERT.every((byte, index) => chunk[index] === byte)) {
+        throw new Error('this port speaks TLS: set KAFKA_TLS=on, or name a plain port');
+      }
+      mayBeAlert = false;
       guard.check(chunk);
       listener(chunk);
     } catch (error) {

@@ -211,7 +211,7 @@ describeKafka('hoplog and a cluster that wants to know who it is', () => {
       } as const;
       const port = Number(secured.kafka.listener('SHORT').split(':')[1]);
       await underSecuredLoad('sessions', secured.options('SHORT', login), async (hoplog) => {
-        const renewals = await watchRenewals(hoplog, port, extent(4, 15));
+        const renewals = await watchRenewals(hoplog, port, extent(3, 10));
         // A process that is stopped by a busy machine may well be late once.
         expect(renewals.filter((retries) => retries > 0).length).toBeLessThan(renewals.length / 2);
         expect((await hoplog.server.ready()).status).toBe(200);

@@ -161,6 +161,17 @@ describe('plain', () => {
     expect(heard.some((event) => event === 'end' || event.startsWith('error'))).toBe(true);
   });
 
+  test('a port with TLS is an error in words', async () => {
+    const server = createPlainServer((socket) => {
+      socket.on('error', () => {});
+      socket.once('data', () => socket.end(Buffer.from([21, 3, 3, 0, 2, 2, 40])));
+    });
+    using plain = await listening(server);
+    expect(await events(plain.port)).toContain(
+      'error: this port speaks TLS: set KAFKA_TLS=on, or name a plain port',
+    );
+  });
+
   test('a port where nobody listens is an error', async () => {
     const heard = await events(1);
     expect(heard).toEqual([expect.stringMatching(/^error: .*ECONNREFUSED/)]);

@@ -123,7 +123,7 @@ describeKafka('secured listeners', () => {
       [
         'plain on a port with TLS',
         () => ({ KAFKA_BROKERS: secured.kafka.listener('TLS') }),
-        'a port with TLS does that',
+        'this port speaks TLS: set KAFKA_TLS=on',
       ],
       ['no SASL on a port with SASL', () => secured.options('SASL'), 'a port with SASL does that'],
       [
@@ -240,7 +240,7 @@ describeKafka('secured listeners', () => {
     );
   }
 
-  test('a session is replaced at 85 to 95 % of its life', async () => {
+  test('a session is replaced at 80 to 90 % of its life', async () => {
     const cluster = Cluster.of(configOf(secured.options('SHORT', SCRAM_256)));
     const ask = () => cluster.sendToAny(initProducerIdRequest());
     const startedAt = performance.now();
@@ -254,7 +254,7 @@ describeKafka('secured listeners', () => {
       { timeoutMs: TEST_MAX_MS, what: 'the session to be replaced' },
     );
     const lifeMs = performance.now() - startedAt;
-    expect(lifeMs).toBeGreaterThan(SESSION_MS * 0.84);
+    expect(lifeMs).toBeGreaterThan(SESSION_MS * 0.79);
     await cluster.close();
   });
 });

@@ -40,7 +40,7 @@ const TLS_LISTENERS: ReadonlySet<string> = new Set([
 ]);
 
 /** SASL sessions on the listener SHORT, ms. */
-export const SESSION_MS = 3_000;
+export const SESSION_MS = 4_000;
 
 const PLAIN = 'org.apache.kafka.common.security.plain.PlainLoginModule';
 const SCRAM = 'org.apache.kafka.common.security.scram.ScramLoginModule';
