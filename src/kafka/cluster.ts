@@ -15,13 +15,7 @@ import createConnectionPoolBuilder, {
 import { createLogger, LEVELS } from 'kafkajs/src/loggers/index.js';
 import RequestQueue from 'kafkajs/src/network/requestQueue/index.js';
 import type { Config } from '../config.ts';
-import {
-  HOLD_MS,
-  NO_ANSWER,
-  SASL_AUTHENTICATION_FAILED,
-  type Verdict,
-  verdictOf,
-} from './errors.ts';
+import { HOLD_MS } from './errors.ts';
 import {
   type KafkaRequest,
   type MetadataAnswer,
@@ -30,6 +24,7 @@ import {
 } from './protocol.ts';
 import { readSecurity, type Security } from './security.ts';
 import { openSocket } from './socket.ts';
+import { AuthenticationFailed, BrokerUnreachable } from './unreachable.ts';
 
 const CONNECTION_TIMEOUT_MS = 5000;
 /** As Java's request.timeout.ms: longer than a broker may take over an acks=all write. */
@@ -85,34 +80,6 @@ const SILENT = createLogger({ level: LEVELS.NOTHING, logCreator: () => () => {} 
 export interface BrokerAddress {
   readonly host: string;
   readonly port: number;
-}
-
-/** No answer from a broker. `sent` = the request may have reached it. */
-export class BrokerUnreachable extends Error {
-  override readonly name: string = 'BrokerUnreachable';
-  readonly sent: boolean;
-
-  constructor(message: string, sent: boolean) {
-    super(message);
-    this.sent = sent;
-  }
-
-  get verdict(): Verdict {
-    return { ...NO_ANSWER, persistence: this.sent ? 'unknown' : 'not persisted' };
-  }
-}
-
-/** The brokers do not take who we say we are. Not asked again for HOLD_MS: accounts get locked. */
-export class AuthenticationFailed extends BrokerUnreachable {
-  override readonly name = 'AuthenticationFailed';
-
-  constructor(message: string) {
-    super(message, false);
-  }
-
-  override get verdict(): Verdict {
-    return verdictOf(SASL_AUTHENTICATION_FAILED);
-  }
 }
 
 /** A connection of ours. */

@@ -6,7 +6,7 @@
 
 import type { Backlog } from '../journal/backlog.ts';
 import type { Compression } from '../record-batch.ts';
-import { BrokerUnreachable } from './cluster.ts';
+import { BrokerUnreachable } from './unreachable.ts';
 import { payloadOf } from './compression.ts';
 import type { Deviations } from './deviations.ts';
 import { backOffMs, HOLD_MS, NO_ANSWER, RECOVERED, type Verdict, verdictOf } from './errors.ts';

@@ -9,7 +9,8 @@ import {
   readBatchHeader,
   readRecords,
 } from '../record-batch.ts';
-import { BrokerUnreachable, type Cluster } from './cluster.ts';
+import { type Cluster } from './cluster.ts';
+import { BrokerUnreachable } from './unreachable.ts';
 import { verdictOf } from './errors.ts';
 import {
   earliestOffsetRequest,

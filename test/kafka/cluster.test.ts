@@ -4,7 +4,8 @@
 
 import { describe, expect, spyOn, test } from 'bun:test';
 import { createServer, type Socket } from 'node:net';
-import { BrokerUnreachable, Cluster } from '../../src/kafka/cluster.ts';
+import { Cluster } from '../../src/kafka/cluster.ts';
+import { BrokerUnreachable } from '../../src/kafka/unreachable.ts';
 import { initProducerIdRequest, produceRequest } from '../../src/kafka/protocol.ts';
 import { apiVersionsAnswer, frameOf, producerIdAnswer } from '../support/fake-answers.ts';
 import { failureOf } from '../support/failure-of.ts';
@@ -191,7 +192,7 @@ describe('failing', () => {
     await waitFor(() => fake.held === 1, { timeoutMs: WAIT_MS, what: 'the request' });
     {
       // The wall's clock says nothing about it, wherever it is put.
-      using _back = timePasses(-3_600_000);
+      using _back = laterClock(-3_600_000);
       using _ = timePasses(31_000);
       const error = await asked;
       expect(error.sent).toBe(true);
@@ -331,7 +332,7 @@ test('a throttle ends when it should, although the clock was put back meanwhile'
   fake.script(0, { kind: 'throttled', throttleMs: 100 });
   const produce = () => cluster.send(0, produceRequest('log', 0, -1, 1, Buffer.alloc(61)));
   await produce();
-  using _back = timePasses(-3_600_000);
+  using _back = laterClock(-3_600_000);
   await Promise.all([produce(), produce()]);
 });
 

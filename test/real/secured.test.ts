@@ -4,7 +4,8 @@
 
 import { afterAll, beforeAll, describe, expect, spyOn, test } from 'bun:test';
 import { type Config, readCommandLine } from '../../src/config.ts';
-import { AuthenticationFailed, BrokerUnreachable, Cluster } from '../../src/kafka/cluster.ts';
+import { Cluster } from '../../src/kafka/cluster.ts';
+import { AuthenticationFailed, BrokerUnreachable } from '../../src/kafka/unreachable.ts';
 import { initProducerIdRequest } from '../../src/kafka/protocol.ts';
 import { readSecurity } from '../../src/kafka/security.ts';
 import { Authority } from '../support/certificates.ts';
