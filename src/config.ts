@@ -113,8 +113,6 @@ export const OPTIONS = {
     z.union([z.literal('off'), port], { error: 'must be a port from 0 to 65535, or off' }),
     'its port; 0 = a free one, `off` = none',
   ),
-  TLS_CERT: option('', z.string(), 'PEM file of a certificate: the public port speaks HTTPS'),
-  TLS_KEY: option('', z.string(), 'PEM file of its private key'),
   REDIRECT_TO: option('http://google.com', location, 'where requests are sent'),
   REDIRECT_STATUS: option(
     '301',
@@ -149,11 +147,7 @@ export const OPTIONS = {
   ),
   KAFKA_COMPRESSION: option('none', oneOf('none', 'gzip', 'zstd'), '`none`, `gzip` or `zstd`'),
   KAFKA_TLS: option('off', oneOf('off', 'on'), '`on`: speak TLS to the brokers'),
-  KAFKA_TLS_CA: option(
-    '',
-    z.string(),
-    "PEM file of the CA that signed the brokers' certificates; none = the public ones",
-  ),
+  KAFKA_TLS_CA: option('', z.string(), "PEM file of the brokers' CA; none = the public ones"),
   KAFKA_TLS_CERT: option('', z.string(), "PEM file of hoplog's client certificate"),
   KAFKA_TLS_KEY: option('', z.string(), 'PEM file of its private key'),
   KAFKA_SASL_MECHANISM: option(

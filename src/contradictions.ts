@@ -22,16 +22,11 @@ const NEEDED: Readonly<Record<Mechanism, readonly Name[]>> = {
   oauthbearer: CLIENT,
 };
 
-const KEYS_OF_CERTIFICATES = [
-  ['KAFKA_TLS_CERT', 'KAFKA_TLS_KEY'],
-  ['TLS_CERT', 'TLS_KEY'],
-] as const satisfies readonly (readonly [Name, Name])[];
-
 /** The first one found; never a value, which may be a secret. */
 export function findContradiction(config: Config): string | undefined {
   const isSet = (name: Name): boolean => config[name] !== '';
-  for (const [cert, key] of KEYS_OF_CERTIFICATES) {
-    if (isSet(cert) !== isSet(key)) return `${cert} and ${key} go together: set both or neither`;
+  if (isSet('KAFKA_TLS_CERT') !== isSet('KAFKA_TLS_KEY')) {
+    return 'KAFKA_TLS_CERT and KAFKA_TLS_KEY go together: set both or neither';
   }
   const tls = (['KAFKA_TLS_CA', 'KAFKA_TLS_CERT'] as const).find(isSet);
   if (tls && config.KAFKA_TLS === 'off') return `${tls} is set and KAFKA_TLS is off: set it to on`;

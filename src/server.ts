@@ -74,22 +74,9 @@ async function serveAlone(config: Config, log: Logger): Promise<void> {
   process.on('SIGINT', stop);
   // Unheard it would end the process.
   process.on('SIGUSR2', () => log.warn('only WORKERS=2 or more are replaced without a pause'));
-  process.on('SIGHUP', () => {
-    if (!stopping) reload(service, log);
-  });
+  process.on('SIGHUP', () => service.reload());
   // Last: whoever reads this line may send signals from now on.
   log.info({ url: service.url, admin: admin?.url.origin }, describeServer(config, service.url));
-}
-
-/** Secrets, certificates and keys are read again. What cannot be used leaves all as it was. */
-function reload(service: Service, log: Logger): void {
-  try {
-    service.secure(readCommandLine(process.argv.slice(2)).config);
-    log.info('SIGHUP: secrets and certificates are read again');
-  } catch (error) {
-    if (!(error instanceof ConfigError)) throw error;
-    log.error({ reason: error.message }, 'SIGHUP: nothing is changed');
-  }
 }
 
 function createLog(base: Record<string, unknown> | null = null): Logger {

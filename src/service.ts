@@ -3,7 +3,7 @@
 
 import { join } from 'node:path';
 import type { Logger } from 'pino';
-import { type Config, flagOf, type Seat } from './config.ts';
+import { type Config, ConfigError, flagOf, readCommandLine, type Seat } from './config.ts';
 import { checkHost, Listener } from './http/listener.ts';
 import { defaultRedirect } from './http/redirect.ts';
 import { Journal } from './journal/journal.ts';
@@ -128,10 +128,18 @@ export class Service {
     return this.#listener.linger(this.#config.SHUTDOWN_MS);
   }
 
-  /** Secrets, certificates and keys as they are by now. @throws {ConfigError} and changes nothing */
-  secure(config: Config): void {
-    this.#cluster?.secure(readSecurity(config));
-    this.#delivery?.refresh();
+  /** Secrets, certificates and keys are read again. What cannot be used leaves all as it was. */
+  reload(): void {
+    if (this.#stopping) return;
+    try {
+      const { config } = readCommandLine(process.argv.slice(2));
+      this.#cluster?.secure(readSecurity(config));
+      this.#delivery?.refresh();
+      this.#log.info('SIGHUP: secrets and certificates are read again');
+    } catch (error) {
+      if (!(error instanceof ConfigError)) throw error;
+      this.#log.error({ reason: error.message }, 'SIGHUP: nothing is changed');
+    }
   }
 
   /** Refuse, drain, flush, sync; whatever Kafka has not confirmed by SHUTDOWN_MS stays journalled. */

@@ -31,6 +31,7 @@ class Worker {
       void this.#end();
     });
     for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => void this.#end());
+    process.on('SIGHUP', () => this.#service.reload());
     this.#service.start();
     send({ serving: this.#service.url });
   }

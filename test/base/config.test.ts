@@ -36,8 +36,6 @@ const TABLE: { readonly [Key in Name]: readonly [unknown, string, unknown] } = {
   PORT: [8080, '0', 0],
   ADMIN_HOST: ['127.0.0.1', 'admin.example.org', 'admin.example.org'],
   ADMIN_PORT: [8081, 'off', 'off'],
-  TLS_CERT: ['', '/etc/cert.pem', '/etc/cert.pem'],
-  TLS_KEY: ['', '/etc/key.pem', '/etc/key.pem'],
   REDIRECT_TO: ['http://google.com', 'https://a.example/b?c=d', 'https://a.example/b?c=d'],
   REDIRECT_STATUS: [301, '308', 308],
   RECORD: ['click', './my-record.ts', './my-record.ts'],
@@ -86,7 +84,6 @@ const COMPANIES: readonly Record<string, string>[] = [
   LOGIN,
   OAUTH,
   { ...OAUTH, KAFKA_OAUTH_SCOPE: 'x' },
-  { TLS_CERT: 'cert', TLS_KEY: 'key' },
 ];
 
 /** What else must be set where `name` is, or it would be refused. */
