@@ -17,8 +17,11 @@ const FREEZE_MS_MAX = 800;
 const AWAY_ROUNDS = 2;
 const OTHER_APIS: readonly [Api, ...Api[]] = ['describeProducers', 'metadata', 'initProducerId'];
 const COORDINATOR_LOAD_IN_PROGRESS = 14;
-/** Codes after which Kafka has not appended, and those that leave it open. */
-const NOT_APPENDED = [2, 3, 5, 6, 14, 19, 74, 89] as const;
+/**
+ * Codes after which Kafka has not appended, and those that leave it open. Not among them: CORRUPT_MESSAGE,
+ * after which, the second time, a batch is rightly put aside.
+ */
+const NOT_APPENDED = [3, 5, 6, 14, 19, 74, 89] as const;
 const PERHAPS_APPENDED = [7, 13, 20, 56] as const;
 
 type State = 'there' | 'frozen' | 'away' | 'starting';
