@@ -151,7 +151,7 @@ describeKafka('hoplog and a cluster that wants to know who it is', () => {
   );
 
   test.concurrent(
-    'fault 36: a client certificate that the broker does not take, mended by a reload',
+    'fault 36: a client certificate that the broker does not take, mended by a reload of two workers',
     async () => {
       const [cert, key] = [join(secured.dir, 'mine.pem'), join(secured.dir, 'mine.key')];
       const use = (from: { cert: string; key: string }): void => {
@@ -164,6 +164,7 @@ describeKafka('hoplog and a cluster that wants to know who it is', () => {
         ...secured.options('MUTUAL'),
         KAFKA_TLS_CERT: cert,
         KAFKA_TLS_KEY: key,
+        WORKERS: 2,
       };
       await underSecuredLoad('mutual', options, async (hoplog) => {
         await stopsWith(hoplog, 'refuses the certificate in KAFKA_TLS_CERT');

@@ -191,6 +191,45 @@ describeKafka('secured listeners', () => {
     });
   });
 
+  test(
+    'without READ a restart cannot ask what arrived: it says so, and resends',
+    async () => {
+      const topic = 'write-only';
+      const { kafka } = secured;
+      await kafka.createTopic({ name: topic, partitions: 1 });
+      await secured.grant(USERS.scram256, topic, 'WRITE');
+      using dir = tempDir();
+      const options = {
+        ...secured.options('SASL', SCRAM_256),
+        KAFKA_TOPIC: topic,
+        JOURNAL_DIR: dir.path,
+        JOURNAL_BYTES: '16MiB',
+        FLUSH_INTERVAL_MS: 20,
+      };
+      await using first = await Server.start(options);
+      await waitFor(async () => (await first.ready()).status === 200, {
+        timeoutMs: TEST_MAX_MS,
+        what: 'the first server to be ready',
+      });
+      kafka.nodes[0]!.freeze();
+      await fetch(`${first.url}/one`, { redirect: 'manual' });
+      await waitFor(async () => (await first.metric('hoplog_batches_in_flight')) > 0, {
+        timeoutMs: 5_000,
+        what: 'a batch to be on its way',
+      });
+      await first.kill();
+      kafka.nodes[0]!.thaw();
+      await using second = await Server.start(options);
+      await second.delivered();
+      const warnings = second.log.filter(({ msg }) => msg.includes(`grant READ on topic ${topic}`));
+      expect(warnings.length).toBeGreaterThan(0);
+      // Within the broker's memory of five batches it is not doubled all the same.
+      expect(await kafka.readTopic(topic)).toHaveLength(1);
+      expect(await second.stop()).toBe(0);
+    },
+    TEST_MAX_MS,
+  );
+
   test('a refusal is not asked for again for 5 s, and a reload ends the wait', async () => {
     const wrong = configOf(secured.options('SASL', { ...PLAIN, password: SECRETS.wrong }));
     const cluster = Cluster.of(wrong);
