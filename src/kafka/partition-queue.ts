@@ -18,6 +18,13 @@ export const IN_FLIGHT_MAX = 5;
 const PRODUCER_KNOWN_MS = 3_600_000;
 
 /**
+ * Brokers count those 24 h from the time of the producer's last *batch*: one that was this old when it
+ * arrived may be forgotten with the next look of theirs. Less than 24 h by PRODUCER_KNOWN_MS, and an
+ * hour for clocks that differ.
+ */
+const PRODUCER_REMEMBERED_MS = 22 * 3_600_000;
+
+/**
  * Metadata answers in a row that do not list a partition until it counts as gone. A living topic's
  * partitions only grow in number, so its topic was made anew; but after a growth a broker that lags
  * behind may give the old number for a moment.
@@ -154,11 +161,14 @@ export class PartitionQueue {
    * A broker that knows nothing of a producer takes any sequence from it first. Were two batches in
    * flight then and the first one refused, the second would be taken and the first never again. So a
    * producer id begins with one batch alone, and again after a silence in which it may be forgotten
-   * and after a failure, behind which there may be another log: that of a topic made anew.
+   * and after a failure, behind which there may be another log: that of a topic made anew. And behind
+   * another id's batch nothing goes, for the broker would not see that they belong together.
    */
   #mayFollow(head: Shipment): boolean {
     const { producerId } = head.stamp;
+    if (this.#inFlight.some(({ stamp }) => stamp.producerId !== producerId)) return false;
     if (producerId < 0n) return true;
+    if (this.#inFlight.some(isOld)) return false;
     const known = performance.now() - this.#acknowledgedAt < PRODUCER_KNOWN_MS;
     return producerId === this.#acknowledgedId && known;
   }
@@ -177,7 +187,7 @@ export class PartitionQueue {
     if (verdict.persistence === 'unknown') shipment.unsure = true;
     if (verdict.action === 'done') {
       this.attempt = 0;
-      this.#acknowledgedId = shipment.stamp.producerId;
+      this.#acknowledgedId = isOld(shipment) ? -1n : shipment.stamp.producerId;
       this.#acknowledgedAt = performance.now();
       return;
     }
@@ -201,4 +211,9 @@ export class PartitionQueue {
   replaceHead(parts: readonly Shipment[]): void {
     this.#waiting.splice(0, 1, ...parts);
   }
+}
+
+/** Its producer may be forgotten as soon as it is in the log. */
+function isOld({ batch }: Shipment): boolean {
+  return Date.now() - batch.maxTimestamp > PRODUCER_REMEMBERED_MS;
 }

@@ -12,13 +12,13 @@ const PRODUCER = { producerId: 7n, producerEpoch: 0 };
 const DONE = verdictOf(0);
 const NOT_LEADER = verdictOf(6);
 
-/** The queue reads nothing of a batch but its record count. */
-function batchOf(recordCount: number): JournalledBatch {
-  return { recordCount } as JournalledBatch;
+/** The queue reads nothing of a batch but its record count and its age. */
+function batchOf(recordCount: number, ageMs = 0): JournalledBatch {
+  return { recordCount, maxTimestamp: Date.now() - ageMs } as JournalledBatch;
 }
 
-function enqueue(queue: PartitionQueue, records = 1): Shipment {
-  return queue.enqueue(batchOf(records), queue.nextStamp(records));
+function enqueue(queue: PartitionQueue, records = 1, ageMs = 0): Shipment {
+  return queue.enqueue(batchOf(records, ageMs), queue.nextStamp(records));
 }
 
 /** A queue with a leader, one batch behind it: the broker knows the producer. */
@@ -111,6 +111,27 @@ describe('sending', () => {
     expect(others).toEqual([]);
     queue.settle(first!, DONE);
     expect(sendAll(queue).length).toBe(2);
+  });
+
+  test('a batch so old that its producer is forgotten at once is alone, and so is the one behind it', () => {
+    const queue = openQueue();
+    for (const hours of [30, 30, 1, 1, 1]) enqueue(queue, 1, hours * 3_600_000);
+    const sent = [1, 2, 3].map(() => {
+      const [first, ...others] = sendAll(queue);
+      queue.settle(first!, DONE);
+      return others.length;
+    });
+    expect(sent).toEqual([0, 0, 0]);
+    expect(sendAll(queue)).toHaveLength(2);
+  });
+
+  test('behind a batch of another producer id nothing is sent, known or not', () => {
+    const queue = openQueue();
+    // As after a power cut that kept this one's place, and none of its neighbours'.
+    queue.enqueue(batchOf(1), { ...PRODUCER, producerId: 6n, baseSequence: 12 });
+    for (let index = 0; index < 3; index++) enqueue(queue);
+    const [old, ...others] = sendAll(queue);
+    expect([old?.stamp.producerId, others]).toEqual([6n, []]);
   });
 
   test('… and again after a silence in which it may be forgotten', () => {
