@@ -63,6 +63,8 @@ export interface BatchSeen {
 interface ProducerEntry {
   readonly epoch: number;
   lastSequence: number;
+  /** Newest timestamp of its last batch, ms since 1970. */
+  readonly lastTimestamp: number;
   readonly window: { readonly first: number; readonly last: number; readonly offset: number }[];
 }
 
@@ -110,6 +112,13 @@ export class FakePartition {
     this.#producers.clear();
   }
 
+  /** As producer.id.expiration.ms does: those whose last batch is older than `time`. */
+  forgetProducersBefore(time: number): void {
+    for (const [producerId, { lastTimestamp }] of this.#producers) {
+      if (lastTimestamp < time) this.#producers.delete(producerId);
+    }
+  }
+
   /** From now on the producer's epoch is too old. */
   fence(producerId: bigint): void {
     this.#fenced.add(producerId);
@@ -117,7 +126,12 @@ export class FakePartition {
 
   /** Pretends that a producer has sent up to `lastSequence` before. */
   remember(producerId: bigint, lastSequence: number): void {
-    this.#producers.set(producerId, { epoch: 0, lastSequence, window: [] });
+    this.#producers.set(producerId, {
+      epoch: 0,
+      lastSequence,
+      lastTimestamp: Infinity,
+      window: [],
+    });
   }
 
   note(bytes: Buffer): BatchSeen {
@@ -168,7 +182,13 @@ export class FakePartition {
       return { code: CODE.OUT_OF_ORDER_SEQUENCE_NUMBER, offset: -1 };
     }
     const window = [...(entry?.window ?? []), { first, last, offset }].slice(-WINDOW);
-    this.#producers.set(producerId, { epoch: producerEpoch, lastSequence: last, window });
+    const lastTimestamp = Number(batch.bytes.readBigInt64BE(35));
+    this.#producers.set(producerId, {
+      epoch: producerEpoch,
+      lastSequence: last,
+      lastTimestamp,
+      window,
+    });
     return undefined;
   }
 }

@@ -9,18 +9,25 @@ interface FileHistory {
   /** Contents of each block since the last sync, oldest first. */
   readonly blocks: Buffer[][];
   /** Was it there when the directory was last synced? */
-  readonly isNew: boolean;
+  isNew: boolean;
   generation: number;
+}
+
+/** An fdatasync that has begun. */
+export interface SyncBegun {
+  /** Its file, and what each block of it holds as it begins. */
+  readonly file: FileHistory;
+  readonly contents: readonly Buffer[];
 }
 
 const GENERATION_AT = 8;
 
 export class DiskHistory {
-  readonly #directory: string;
+  #directory: string;
   readonly #blockBytes: number;
   readonly #files = new Map<string, FileHistory>();
 
-  /** Takes what is there now as being on the disk. */
+  /** By the names of files. Takes what is there now as being on the disk. */
   constructor(directory: string, blockBytes: number) {
     this.#directory = directory;
     this.#blockBytes = blockBytes;
@@ -31,7 +38,8 @@ export class DiskHistory {
   note(): void {
     for (const path of this.#paths()) {
       const bytes = readFileSync(path);
-      const file = this.#files.get(path) ?? this.#add(path, Buffer.alloc(bytes.length), true);
+      const file =
+        this.#files.get(basename(path)) ?? this.#add(path, Buffer.alloc(bytes.length), true);
       const generation = bytes.readInt32LE(GENERATION_AT);
       // Synced before it began anew: of its last life only the end can be on the disk.
       if (generation !== file.generation && !file.isNew) {
@@ -45,6 +53,28 @@ export class DiskHistory {
     }
   }
 
+  /** The files go on, with all that the disk may hold of them, as copies in another directory. */
+  moveTo(directory: string): void {
+    this.#directory = directory;
+  }
+
+  /** An fdatasync of a file begins. */
+  beginSync(path: string): SyncBegun {
+    this.note();
+    const file = this.#files.get(basename(path));
+    if (!file) throw new Error(`${path} is no segment`);
+    return { file, contents: file.blocks.map((versions) => versions.at(-1)!) };
+  }
+
+  /** It has ended: the disk holds what the file held when it began, or something later. */
+  endSync({ file, contents }: SyncBegun, what?: 'not its name'): void {
+    if (what === undefined) file.isNew = false;
+    for (const [index, versions] of file.blocks.entries()) {
+      const synced = versions.lastIndexOf(contents[index]!);
+      versions.splice(0, Math.max(0, synced));
+    }
+  }
+
   /**
    * Writes what the power cut left into `target`.
    * @param choose which of so many contents of a block the disk holds; 0 = the oldest
@@ -53,13 +83,13 @@ export class DiskHistory {
   cut(target: string, choose: (versions: number) => number, zeros: boolean): void {
     mkdirSync(target, { recursive: true });
     const nothing = Buffer.alloc(this.#blockBytes);
-    for (const [path, { blocks, isNew }] of this.#files) {
+    for (const [name, { blocks, isNew }] of this.#files) {
       if (isNew && choose(2) === 0) continue; // it never reached the directory
       const left = blocks.map((versions) => {
         const possible = zeros && versions.length > 1 ? [nothing, ...versions] : versions;
         return possible[choose(possible.length)]!;
       });
-      writeFileSync(join(target, basename(path)), Buffer.concat(left));
+      writeFileSync(join(target, name), Buffer.concat(left));
     }
   }
 
@@ -74,7 +104,7 @@ export class DiskHistory {
       Buffer.from(this.#block(bytes, index)),
     ]);
     const file = { blocks, isNew, generation: bytes.readInt32LE(GENERATION_AT) };
-    this.#files.set(path, file);
+    this.#files.set(basename(path), file);
     return file;
   }
 
