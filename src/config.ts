@@ -28,9 +28,10 @@ function option<Value>(
   return { fallback, meaning, schema };
 }
 
+const line = text(/^[^\0\r\n]*$/, 'must be one line');
+
 function secret(meaning: string): Option<string> & { readonly secret: true } {
-  const schema = text(/^[^\0\r\n]*$/, 'must be one line');
-  return { fallback: '', meaning, schema, secret: true };
+  return { fallback: '', meaning, schema: line, secret: true };
 }
 
 const BYTE_UNITS = { B: 1, KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30, TiB: 2 ** 40 } as const;
@@ -107,6 +108,8 @@ function parseBroker(entry: string): { host: string; port: number } | undefined 
 export const OPTIONS = {
   HOST: option('0.0.0.0', host, 'public address'),
   PORT: option('8080', port, 'public port; 0 = a free one'),
+  TLS_CERT: option('', z.string(), 'PEM file of a certificate: the public port speaks HTTPS'),
+  TLS_KEY: option('', z.string(), 'PEM file of its private key'),
   ADMIN_HOST: option('127.0.0.1', host, 'address of `/live`, `/ready` and `/metrics`'),
   ADMIN_PORT: option(
     '8081',
@@ -155,11 +158,7 @@ export const OPTIONS = {
     oneOf('none', 'plain', 'scram-sha-256', 'scram-sha-512', 'oauthbearer'),
     '`plain`, `scram-sha-256`, `scram-sha-512` or `oauthbearer`',
   ),
-  KAFKA_SASL_USERNAME: option(
-    '',
-    text(/^[^\0\r\n]*$/, 'must be one line'),
-    'user of plain and scram',
-  ),
+  KAFKA_SASL_USERNAME: option('', line, 'user of plain and scram'),
   KAFKA_SASL_PASSWORD: secret('its password; never a flag'),
   KAFKA_OAUTH_TOKEN_URL: option('', tokenUrl, 'where oauthbearer gets its tokens'),
   KAFKA_OAUTH_CLIENT_ID: option('', z.string(), 'client credentials for it'),

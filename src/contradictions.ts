@@ -25,8 +25,9 @@ const NEEDED: Readonly<Record<Mechanism, readonly Name[]>> = {
 /** The first one found; never a value, which may be a secret. */
 export function findContradiction(config: Config): string | undefined {
   const isSet = (name: Name): boolean => config[name] !== '';
-  if (isSet('KAFKA_TLS_CERT') !== isSet('KAFKA_TLS_KEY')) {
-    return 'KAFKA_TLS_CERT and KAFKA_TLS_KEY go together: set both or neither';
+  for (const whose of ['', 'KAFKA_'] as const) {
+    const [cert, key] = [`${whose}TLS_CERT`, `${whose}TLS_KEY`] as const;
+    if (isSet(cert) !== isSet(key)) return `${cert} and ${key} go together: set both or neither`;
   }
   const tls = (['KAFKA_TLS_CA', 'KAFKA_TLS_CERT'] as const).find(isSet);
   if (tls && config.KAFKA_TLS === 'off') return `${tls} is set and KAFKA_TLS is off: set it to on`;

@@ -18,6 +18,7 @@ import { Quarantine } from './kafka/quarantine.ts';
 import { readSecurity } from './kafka/security.ts';
 import { Topic } from './kafka/topic.ts';
 import { Metrics, metricSource } from './metrics.ts';
+import { type KeyPair, readKeyPair } from './pem.ts';
 import { Batcher } from './record/batcher.ts';
 import { idOf, reportDamage } from './record/damage.ts';
 import { encoderFor } from './record/encode.ts';
@@ -80,6 +81,7 @@ export class Service {
         hostname: config.HOST,
         port: seat?.port ?? config.PORT,
         sharedPort: seat !== undefined,
+        tls: readPublicKeyPair(config),
         redirect: defaultRedirect(config.REDIRECT_TO, config.REDIRECT_STATUS),
         refuseWhenFull: config.JOURNAL_FULL === 'refuse',
       },
@@ -235,6 +237,12 @@ export class Service {
         `those of its last ${this.#config.JOURNAL_SYNC_MS} ms and of the fdatasync then running`,
     );
   };
+}
+
+/** Undefined = plain HTTP. @throws {ConfigError} */
+function readPublicKeyPair({ TLS_CERT, TLS_KEY }: Config): KeyPair | undefined {
+  if (TLS_CERT === '') return undefined;
+  return readKeyPair({ name: 'TLS_CERT', value: TLS_CERT }, { name: 'TLS_KEY', value: TLS_KEY });
 }
 
 /** Which records, in the words of the batcher's lost ranges. */

@@ -5,6 +5,7 @@ import { lookup } from 'node:dns/promises';
 import type { Server } from 'bun';
 import type { Journal } from '../journal/journal.ts';
 import type { Batcher } from '../record/batcher.ts';
+import type { KeyPair } from '../pem.ts';
 import { ListeningSocket } from './listening-socket.ts';
 import type { Redirect } from './redirect.ts';
 
@@ -19,6 +20,8 @@ const HANDSHAKE_MS = 1000;
 const POLL_MS = 100;
 
 export interface ListenerOptions {
+  /** HTTPS; plain HTTP without. */
+  readonly tls?: KeyPair | undefined;
   readonly hostname: string;
   readonly port: number;
   /** Other processes listen on it, too. */
@@ -69,10 +72,10 @@ export class Listener {
     this.#server = listen({ ...options, fetch });
   }
 
-  /** `http://host:port`, with the port the kernel chose where 0 was asked for. */
+  /** `http(s)://host:port`, with the port the kernel chose where 0 was asked for. */
   get url(): string {
-    const { hostname = '', port } = this.#server;
-    return `http://${hostname.includes(':') ? `[${hostname}]` : hostname}:${port}`;
+    const { hostname = '', port, protocol } = this.#server;
+    return `${protocol}://${hostname.includes(':') ? `[${hostname}]` : hostname}:${port}`;
   }
 
   /** What the kernel knows of the port. @throws where it tells nothing */
@@ -143,8 +146,9 @@ function listen({
   hostname,
   port,
   sharedPort,
+  tls,
   fetch,
-}: Pick<ListenerOptions, 'hostname' | 'port' | 'sharedPort'> & {
+}: Pick<ListenerOptions, 'hostname' | 'port' | 'sharedPort' | 'tls'> & {
   fetch: (request: Request, server: Server<undefined>) => Response;
 }): Server<undefined> {
   try {
@@ -152,6 +156,7 @@ function listen({
       hostname,
       port,
       reusePort: sharedPort,
+      ...(tls && { tls: { cert: tls.cert, key: tls.key } }),
       fetch,
       idleTimeout: IDLE_TIMEOUT_S,
       maxRequestBodySize: REQUEST_BODY_BYTES_MAX,

@@ -34,6 +34,8 @@ function valueOf(
 const TABLE: { readonly [Key in Name]: readonly [unknown, string, unknown] } = {
   HOST: ['0.0.0.0', '::1', '::1'],
   PORT: [8080, '0', 0],
+  TLS_CERT: ['', '/etc/cert.pem', '/etc/cert.pem'],
+  TLS_KEY: ['', '/etc/key.pem', '/etc/key.pem'],
   ADMIN_HOST: ['127.0.0.1', 'admin.example.org', 'admin.example.org'],
   ADMIN_PORT: [8081, 'off', 'off'],
   REDIRECT_TO: ['http://google.com', 'https://a.example/b?c=d', 'https://a.example/b?c=d'],
@@ -84,6 +86,7 @@ const COMPANIES: readonly Record<string, string>[] = [
   LOGIN,
   OAUTH,
   { ...OAUTH, KAFKA_OAUTH_SCOPE: 'x' },
+  { TLS_CERT: 'cert', TLS_KEY: 'key' },
 ];
 
 /** What else must be set where `name` is, or it would be refused. */

@@ -30,6 +30,7 @@ const REFUSED: readonly (readonly [string, Options, readonly string[]])[] = [
     { KAFKA_TLS: 'on', KAFKA_TLS_KEY: 'b.pem' },
     ['KAFKA_TLS_CERT'],
   ],
+  ['a public certificate without its key', { TLS_CERT: 'a.pem' }, ['TLS_KEY']],
   ['a CA without TLS', { KAFKA_TLS_CA: 'a.pem' }, ['KAFKA_TLS_CA', 'KAFKA_TLS is off']],
   ['a client certificate without TLS', PAIR, ['KAFKA_TLS_CERT', 'KAFKA_TLS is off']],
   ['a user without a mechanism', LOGIN, ['KAFKA_SASL_USERNAME', 'KAFKA_SASL_MECHANISM']],
