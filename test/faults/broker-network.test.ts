@@ -23,13 +23,14 @@ const TEST_MAX_MS = 180_000;
 const REACTION_MAX_MS = 30_000;
 const IN_FLIGHT_MAX = 5;
 const HOST_NAME = 'kafka.hoplog.test';
-const UP_MS = extent(1_500, 20_000);
-const DOWN_MS = extent(2_500, 60_000);
+const UP_MS = extent(1_000, 20_000);
+const DOWN_MS = extent(1_500, 60_000);
 const TIMER_NOISE_MS = 5;
 /** Past hoplog's request time-out of 30 s. */
 const BLACK_HOLE_MS = 40_000;
 const LEADERLESS_MS = extent(2_000, 30_000);
-const NOT_LEADER_TIMES = extent(10, 50);
+/** One batch after the other: the back-offs of ten failures in a row are 9 s and more. */
+const NOT_LEADER_TIMES = extent(5, 10);
 const MOVES = extent(2, 20);
 const REFUSED_MS = extent(1_500, 20_000);
 const THROTTLE_MS = extent(1_500, 5_000);
@@ -52,10 +53,9 @@ describeKafka('hoplog behind a proxy that makes faults', () => {
   /** What happens to partition 0 under load, while the others go on. */
   const SPOILED: readonly { fault: string; topic: string; mischief: Mischief; times: number }[] = [
     {
-      fault: `8: NOT_LEADER ${NOT_LEADER_TIMES} times`,
+      fault: `8: NOT_LEADER ${NOT_LEADER_TIMES} times in a row`,
       topic: 'not-leader',
       mischief: { kind: 'refused', code: CODE.NOT_LEADER_OR_FOLLOWER },
-      // Five batches at a time.
       times: NOT_LEADER_TIMES,
     },
     {
