@@ -115,6 +115,11 @@ export function disksUnavailable(): string | undefined {
   }
 }
 
+export interface Injection extends AsyncDisposable {
+  /** Calls that it has hit so far. */
+  hits(): number;
+}
+
 /**
  * From now on the `calls` of process `pid` and all its threads do what `fault` says, in strace's words:
  * `error=EIO`, `delay_enter=2s`. Ends with its scope.
@@ -125,10 +130,12 @@ export async function inject(
   calls: string,
   fault: string,
   paths: readonly string[] = [],
-): Promise<AsyncDisposable> {
+): Promise<Injection> {
+  const dir = tempDir();
+  const output = join(dir.path, 'calls');
   const only = paths.flatMap((path) => ['--trace-path', path]);
   const what = ['-e', `trace=${calls}`, '-e', `inject=${calls}:${fault}`, ...only];
-  const strace = Bun.spawn(['strace', '-f', '-p', String(pid), '-o', '/dev/null', ...what], {
+  const strace = Bun.spawn(['strace', '-f', '-p', String(pid), '-o', output, ...what], {
     stdin: 'ignore',
     stdout: 'ignore',
     stderr: 'pipe',
@@ -140,12 +147,15 @@ export async function inject(
     });
   } catch (error) {
     strace.kill();
+    dir[Symbol.dispose]();
     throw new Error(await strace.stderr.text(), { cause: error });
   }
   return {
+    hits: () => readFileSync(output, 'latin1').match(/\((?:INJECTED|DELAYED)\)/g)?.length ?? 0,
     [Symbol.asyncDispose]: async () => {
       strace.kill();
       await Promise.race([strace.exited, deadline()]);
+      dir[Symbol.dispose]();
     },
   };
 }
