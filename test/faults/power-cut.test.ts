@@ -3,7 +3,7 @@
 // are written, as the kernel might have, and the device is copied while its count of writes stands still.
 // Only then is hoplog killed; its next life gets the copy, mounted with ext4's own recovery. The same
 // kernel mounts it, so the boot that the journal's note names is changed by hand. Not caused here: a disk
-// that loses what it confirmed and did not flush; test/property/power-cut.test.ts simulates it.
+// that loses what it confirmed and did not flush; test/property/power-cut-delivery.test.ts simulates it.
 
 import { afterAll, beforeAll, expect, test } from 'bun:test';
 import { readFileSync, writeFileSync } from 'node:fs';

@@ -1,8 +1,10 @@
 // What a power cut leaves of a journal. A disk block that was written to since the last fdatasync of
 // its file holds any of the contents it had since then: the kernel writes back what it likes.
 
+import { spyOn } from 'bun:test';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
+import { SegmentFiles } from '../../src/journal/segment-files.ts';
 import { segmentFiles } from './journals.ts';
 
 interface FileHistory {
@@ -11,6 +13,8 @@ interface FileHistory {
   /** Was it there when the directory was last synced? */
   isNew: boolean;
   generation: number;
+  /** As noted last. */
+  latest: Buffer;
 }
 
 /** An fdatasync that has begun. */
@@ -40,6 +44,8 @@ export class DiskHistory {
       const bytes = readFileSync(path);
       const file =
         this.#files.get(basename(path)) ?? this.#add(path, Buffer.alloc(bytes.length), true);
+      if (file.latest.equals(bytes)) continue;
+      file.latest = bytes;
       const generation = bytes.readInt32LE(GENERATION_AT);
       // Synced before it began anew: of its last life only the end can be on the disk.
       if (generation !== file.generation && !file.isNew) {
@@ -103,7 +109,8 @@ export class DiskHistory {
     const blocks = Array.from({ length: count }, (_, index) => [
       Buffer.from(this.#block(bytes, index)),
     ]);
-    const file = { blocks, isNew, generation: bytes.readInt32LE(GENERATION_AT) };
+    const generation = bytes.readInt32LE(GENERATION_AT);
+    const file = { blocks, isNew, generation, latest: bytes };
     this.#files.set(basename(path), file);
     return file;
   }
@@ -111,4 +118,32 @@ export class DiskHistory {
   #block(bytes: Buffer, index: number): Buffer {
     return bytes.subarray(index * this.#blockBytes, (index + 1) * this.#blockBytes);
   }
+}
+
+/** Takes the place of fdatasync for all journals while it is in scope. */
+export class SimulatedDisk implements Disposable {
+  readonly #spies;
+
+  /** @param takesTurns of the event loop, for each fdatasync */
+  constructor(history: DiskHistory, takesTurns: () => number) {
+    this.#spies = [
+      spyOn(SegmentFiles.prototype, 'sync').mockImplementation(async ({ path }) => {
+        const begun = history.beginSync(path);
+        await turns(takesTurns());
+        history.endSync(begun);
+      }),
+      spyOn(SegmentFiles.prototype, 'syncNow').mockImplementation(({ path }) => {
+        history.endSync(history.beginSync(path));
+      }),
+    ];
+  }
+
+  [Symbol.dispose](): void {
+    for (const spy of this.#spies) spy.mockRestore();
+  }
+}
+
+/** Lets whatever is due run, so many times over. */
+export async function turns(count: number): Promise<void> {
+  for (let turn = 0; turn < count; turn++) await new Promise((resolve) => setImmediate(resolve));
 }

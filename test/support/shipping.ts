@@ -79,12 +79,17 @@ export class Shipping implements AsyncDisposable {
     return this.#next - 1;
   }
 
-  /** Appends and seals one batch of `count` numbered records, `bytes` long each at least. */
-  batch(count = 1, bytes = 0): void {
+  /** Appends `count` numbered records, `bytes` long each at least. */
+  append(count = 1, bytes = 0): void {
     for (let left = count; left > 0; left--) {
       const value = `${this.#next++}`.padEnd(bytes, ' ');
       if (this.journal.append(value, Date.now()) !== 'appended') throw new Error('journal is full');
     }
+  }
+
+  /** The same as one batch, sealed. */
+  batch(count = 1, bytes = 0): void {
+    this.append(count, bytes);
     this.journal.seal();
   }
 
