@@ -143,7 +143,7 @@ export class PartitionQueue {
   /** A shipment out of another partition's line begins anew at the end of this one. */
   adopt(shipment: Shipment): Shipment {
     const stamp = this.nextStamp(shipment.recordCount);
-    const adopted = { ...shipment, order: ++this.#order, stamp, compressing: false };
+    const adopted = { ...shipment, order: ++this.#order, stamp };
     this.#waiting.push(adopted);
     return adopted;
   }

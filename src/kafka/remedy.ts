@@ -200,6 +200,7 @@ export class Remedy {
       this.#deviations.note('redated', 'dated ahead of the broker', bytes);
       shipment.cut = recutBatch(bytes, 0, shipment.recordCount, now);
       shipment.payload = undefined;
+      shipment.preparing = undefined;
     }
     return true;
   }

@@ -9,6 +9,7 @@ import { runKafkaTool } from '../support/kafka-jars.ts';
 import { dumpLogSegments } from '../support/kafka-tools.ts';
 import { type KafkaCluster, startKafka } from '../support/kafka.ts';
 import { Load } from '../support/load-client.ts';
+import { namedIn } from '../support/named-ranges.ts';
 import { Oracle } from '../support/oracle.ts';
 import { underLoad } from '../support/scenario.ts';
 import { type Options, Server } from '../support/server.ts';
@@ -32,6 +33,25 @@ describeKafka('hoplog and a topic that is not as it should be', () => {
   async function deleteTopic(topic: string): Promise<void> {
     const args = ['--bootstrap-server', kafka.directBrokers, '--delete', '--topic', topic];
     await runKafkaTool('org.apache.kafka.tools.TopicCommand', args);
+  }
+
+  /** Until the topic is missed, and no partition acknowledges any more: how many records were. */
+  async function silence(server: Server): Promise<number> {
+    await waitFor(async () => (await server.ready()).status === 503, {
+      timeoutMs: 10_000,
+      what: 'the missing topic to be noticed',
+    });
+    // One partition said it first; the others may still acknowledge what they had.
+    let acknowledged = -1;
+    await waitFor(
+      async () => {
+        const last = acknowledged;
+        acknowledged = await server.metric('hoplog_acknowledged_total');
+        return acknowledged === last;
+      },
+      { timeoutMs: 10_000, what: 'the old topic to be silent', intervalMs: 200 },
+    );
+    return acknowledged;
   }
 
   async function start(topic: string, journalDir: string, options: Options = {}): Promise<Server> {
@@ -66,20 +86,7 @@ describeKafka('hoplog and a topic that is not as it should be', () => {
       await using load = await Load.start(server.url, oracle, { perSecond: 2_000 });
       await load.lasts(1_000);
       await deleteTopic(topic);
-      await waitFor(async () => (await server.ready()).status === 503, {
-        timeoutMs: 10_000,
-        what: 'the missing topic to be noticed',
-      });
-      // One partition said it first; the others may still acknowledge what they had.
-      let before = -1;
-      await waitFor(
-        async () => {
-          const last = before;
-          before = await server.metric('hoplog_acknowledged_total');
-          return before === last;
-        },
-        { timeoutMs: 10_000, what: 'the old topic to be silent', intervalMs: 200 },
-      );
+      const before = await silence(server);
       await kafka.createTopic({ name: topic, partitions: 3 });
       await waitFor(
         async () => (await server.metric('hoplog_acknowledged_total')) > before + 1_000,
@@ -99,6 +106,40 @@ describeKafka('hoplog and a topic that is not as it should be', () => {
       expect(delivered).toHaveLength(oracle.answered() - before - found);
       expect(oracle.answered()).toBe(oracle.issued);
       expect((await server.ready()).status).toBe(200);
+    },
+    TEST_MAX_MS,
+  );
+
+  test(
+    'fault 23: made anew with fewer partitions, the ones it has take what waited for the others',
+    async () => {
+      const topic = 'shrunk';
+      await kafka.createTopic({ name: topic, partitions: 4 });
+      using dir = tempDir();
+      await using server = await start(topic, dir.path, { BATCH_BYTES: 2_048 });
+      const oracle = new Oracle();
+      await using load = await Load.start(server.url, oracle, { perSecond: 2_000 });
+      await load.lasts(500);
+      await deleteTopic(topic);
+      const before = await silence(server);
+      await kafka.createTopic({ name: topic, partitions: 1 });
+      await waitFor(
+        async () => (await server.metric('hoplog_acknowledged_total')) > before + 1_000,
+        { timeoutMs: 20_000, what: 'delivery to the new topic' },
+      );
+      await load.stop();
+      await server.delivered();
+      const { delivered, twice, altered, invented } = oracle.judge(await kafka.readTopic(topic));
+      expect([twice, altered, invented]).toEqual([[], [], []]);
+      const found = await server.metric('hoplog_already_delivered_total');
+      expect(delivered).toHaveLength(oracle.answered() - before - found);
+      // What the deletion left without an answer may be twice, for all that hoplog can know.
+      const named = namedIn(server.log.filter(({ msg }) => msg === 'records may be twice'));
+      expect(await server.metric('hoplog_possibly_duplicated_total')).toBe(named.length);
+      await waitFor(async () => (await server.ready()).status === 200, {
+        timeoutMs: 10_000,
+        what: 'the partitions that are gone to be forgotten',
+      });
     },
     TEST_MAX_MS,
   );

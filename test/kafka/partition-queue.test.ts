@@ -223,12 +223,12 @@ describe('failure', () => {
     const queue = openQueue();
     const own = enqueue(queue, 2);
     const other = new PartitionQueue(1, { producerId: 3n, producerEpoch: 9 });
-    const moved = { ...enqueue(other, 4), compressing: true };
+    const moved = enqueue(other, 4);
     const adopted = queue.adopt(moved);
     expect(queue.waiting).toEqual([own, adopted]);
     expect(adopted.order).toBeGreaterThan(own.order);
     expect(adopted.stamp).toEqual({ ...PRODUCER, baseSequence: 3 });
-    expect(adopted).toMatchObject({ recordCount: 4, parts: moved.parts, compressing: false });
+    expect(adopted).toMatchObject({ recordCount: 4, parts: moved.parts });
   });
 
   test('parts take the place of their whole', () => {

@@ -354,7 +354,10 @@ describe('redate', () => {
       baseSequence: 10,
       timestamp: Date.now() + DAY_MS,
     });
+    // What is being compressed, or on its way to the disk, has the old dates.
+    for (const shipment of line.queue.waiting) shipment.preparing = Symbol();
     expect(line.remedy.redate(line.queue)).toBe(true);
+    expect(line.queue.waiting.map(({ preparing }) => preparing)).toEqual([undefined, undefined]);
     expect(line.line).toEqual([
       [10, '0', '1'],
       [12, '2', '3', '4'],
