@@ -10,6 +10,9 @@ import { waitFor } from './wait-for.ts';
 const REPOSITORY = join(import.meta.dir, '../..');
 /** `setpriv` becomes the program itself, so the pid is hoplog's. */
 const LEASH = Bun.which('setpriv') === null ? [] : ['setpriv', '--pdeathsig', 'KILL'];
+/** HOPLOG_PROGRAM names a compiled binary to be tested instead of the source. */
+const BINARY = process.env['HOPLOG_PROGRAM'];
+const PROGRAM = BINARY === undefined ? [process.execPath, 'run', 'src/server.ts'] : [BINARY];
 const START_MAX_MS = 20_000;
 const DRAIN_MAX_MS = 60_000;
 const END_MAX_MS = 15_000;
@@ -40,8 +43,7 @@ export function spawnHoplog(
   wrapper: readonly string[] = [],
 ) {
   const env = Object.entries(options).map(([name, value]) => [name, String(value)] as const);
-  const program = [...LEASH, process.execPath, 'run', 'src/server.ts'];
-  return Bun.spawn([...wrapper, ...program, ...args], {
+  return Bun.spawn([...wrapper, ...LEASH, ...PROGRAM, ...args], {
     cwd: REPOSITORY,
     // NODE_ENV=test, which bun test sets, must not reach the program.
     env: { PATH: process.env['PATH'], HOME: process.env['HOME'], ...Object.fromEntries(env) },
