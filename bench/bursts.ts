@@ -1,5 +1,6 @@
-// The main measurement: all variants run side by side, one of them under full load at a time, in
-// short bursts taken in turns, so that whatever the machine does meanwhile hits all of them alike.
+// The main measurement: all variants run side by side, one of them under full load at a time and the
+// others stopped, in short bursts taken in turns, so that whatever the machine does meanwhile hits all
+// of them alike.
 //
 // CPU time is taken from the start of a burst to 1.5 s after it. Logs flush once a second, so the
 // settle holds the tail that belongs to the burst; it is the same for every variant, also for those
@@ -9,7 +10,7 @@ import { Contestant } from './contestant.ts';
 import { delivery, type Delivery } from './delivery.ts';
 import type { BenchKafka } from './kafka.ts';
 import { cpuMicroseconds } from './proc.ts';
-import { topicOf, type Variant } from './variants.ts';
+import type { Variant } from './variants.ts';
 
 const warmUpSeconds = 3;
 const settleMs = 1_500;
@@ -51,11 +52,14 @@ export async function measureBursts(
   const runs = variants.map((variant) => new Run(variant));
   for (const run of runs) {
     await run.attempt(async () => {
+      const obstacle = await run.variant.prepare();
+      if (obstacle !== undefined) throw new Error(`cannot run here: ${obstacle}`);
       const contestant = Contestant.start(stack, run.variant, kafka.brokers, dir);
       run.contestant = contestant;
       await contestant.ready();
       await contestant.load(warmUpSeconds);
       await Bun.sleep(settleMs);
+      contestant.pause();
     });
   }
   for (let round = 0; round < options.rounds; round++) {
@@ -65,7 +69,9 @@ export async function measureBursts(
       run.row.rounds[round] = null;
       await run.attempt(async () => {
         if (!run.contestant) return;
+        run.contestant.resume();
         run.row.rounds[round] = await measureRound(run.contestant, kafka, options.seconds);
+        run.contestant.pause();
       });
     }
     if (!stack.disposed) progress(`round ${round + 1} of ${options.rounds}`, runs, round);
@@ -94,7 +100,7 @@ async function measureRound(
   await Bun.sleep(settleMs);
   const settled = contestant.cpuTime();
   const { variant, answered } = contestant;
-  const flushed = !variant.logs || (await kafka.records(topicOf(variant))) >= answered;
+  const flushed = variant.log === 'none' || (await contestant.records(kafka)) >= answered;
   return {
     requests: burst.requests,
     requestsPerSecond: burst.requests / (burst.durationUs / 1e6),
@@ -139,6 +145,7 @@ class Run {
   async finish(kafka: BenchKafka): Promise<void> {
     const { contestant, row, variant } = this;
     if (!contestant) return;
+    contestant.resume();
     await this.attempt(async () => {
       // Still the right answer? wrk looks at nothing but statuses above 399.
       await contestant.ready();
@@ -148,8 +155,8 @@ class Run {
     });
     row.answered = contestant.answered;
     row.unknown = contestant.unknown;
-    row.records = await kafka.records(topicOf(variant));
-    if (row.answered > 0) row.delivery = delivery(variant.logs, row, row.records);
+    row.records = await contestant.records(kafka);
+    if (row.answered > 0) row.delivery = delivery(variant.log !== 'none', row, row.records);
   }
 }
 

@@ -7,11 +7,13 @@
 import { closeSync, mkdirSync, openSync } from 'node:fs';
 import { onServerCore } from './cores.ts';
 import { cpuTime, memory, type CpuTime, type Memory } from './proc.ts';
+import type { BenchKafka } from './kafka.ts';
 import { topicOf, type Variant } from './variants.ts';
 import { burst, connections, type Burst } from './wrk.ts';
 
 /** Should the bench be killed, the kernel ends its servers. setpriv becomes the server itself. */
 const leash = Bun.which('setpriv') === null ? [] : ['setpriv', '--pdeathsig', 'KILL'];
+const NEWLINE = 0x0a;
 const readyMs = 30_000;
 /** The server's own SHUTDOWN_MS default of 10 s, and room to notice. */
 const stopMs = 15_000;
@@ -24,7 +26,9 @@ export class Contestant implements AsyncDisposable {
   /** Requests sent whose answer nobody waited for: each may have a record. */
   unknown = 0;
   readonly #process: Bun.Subprocess;
+  readonly #dir: string;
   readonly #logFile: string;
+  #paused = false;
   /** Ends a burst that is still running when the server is stopped early. */
   readonly #load = new AbortController();
   #stopping: Promise<string | null> | undefined;
@@ -46,10 +50,11 @@ export class Contestant implements AsyncDisposable {
     mkdirSync(own, { recursive: true });
     this.variant = variant;
     this.url = `http://127.0.0.1:${port}/`;
+    this.#dir = own;
     this.#logFile = `${own}/output.log`;
     // A pipe would have to be drained by us while we measure; a file takes whatever comes.
     const output = openSync(this.#logFile, 'a');
-    this.#process = Bun.spawn([...leash, ...onServerCore(variant.command)], {
+    this.#process = Bun.spawn([...leash, ...onServerCore(variant.command(own, port))], {
       // Its own directory: a variant that drops files beside itself drops them here.
       cwd: own,
       env: {
@@ -77,6 +82,26 @@ export class Contestant implements AsyncDisposable {
       }
       await Bun.sleep(50);
     }
+  }
+
+  /** Takes no part in what happens until `resume`: its timers must not run on the core of another. */
+  pause(): void {
+    if (!ended(this.#process)) this.#process.kill('SIGSTOP');
+    this.#paused = true;
+  }
+
+  resume(): void {
+    if (this.#paused && !ended(this.#process)) this.#process.kill('SIGCONT');
+    this.#paused = false;
+  }
+
+  /** How many records there are where it puts them. */
+  async records(kafka: BenchKafka): Promise<number> {
+    if (this.variant.log !== 'file') return await kafka.records(topicOf(this.variant));
+    const bytes = await Bun.file(`${this.#dir}/access.log`).bytes();
+    let lines = 0;
+    for (const byte of bytes) if (byte === NEWLINE) lines++;
+    return lines;
   }
 
   async load(seconds: number): Promise<Burst> {
@@ -110,6 +135,7 @@ export class Contestant implements AsyncDisposable {
 
   async #stop(): Promise<string | null> {
     this.#load.abort();
+    this.resume();
     if (!ended(this.#process)) {
       this.#process.kill('SIGTERM');
       const inTime = await Promise.race([

@@ -1,7 +1,7 @@
 // Which core does what: the server under test has one for itself, everything that makes load or
 // takes records (wrk, Kafka, this program) shares the other. On that one Kafka steps back behind wrk
 // (nice 10) and catches up in the settle after a burst: with equal shares it took wrk's time and the
-// server was only 80 % busy (naive-kafkajs, 6 rounds), with this it is 96 %.
+// server was only 80 % busy (bun-kafkajs, 6 rounds), with this it is 96 %.
 // On a machine without taskset or with one core nothing is pinned, and the table says so.
 
 import { readdirSync } from 'node:fs';

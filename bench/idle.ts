@@ -5,7 +5,7 @@
 import { Contestant } from './contestant.ts';
 import type { BenchKafka } from './kafka.ts';
 import { cpuMicroseconds, type Memory } from './proc.ts';
-import { topicOf, type Variant } from './variants.ts';
+import type { Variant } from './variants.ts';
 
 const connectedMs = 20_000;
 /** Lets the collector and the JIT finish what starting left them. */
@@ -28,7 +28,7 @@ export async function measureIdle(
 ): Promise<IdleRow> {
   const contestant = Contestant.start(stack, variant, kafka.brokers, dir);
   await contestant.ready();
-  if (variant.logs) await connected(contestant, kafka);
+  if (variant.log !== 'none') await connected(contestant, kafka);
   await Bun.sleep(settleMs);
   const began = performance.now();
   const before = contestant.cpuTime();
@@ -47,7 +47,7 @@ export async function measureIdle(
 
 async function connected(contestant: Contestant, kafka: BenchKafka): Promise<void> {
   const deadline = performance.now() + connectedMs;
-  while ((await kafka.records(topicOf(contestant.variant))) < contestant.answered) {
+  while ((await contestant.records(kafka)) < contestant.answered) {
     if (performance.now() > deadline) {
       throw new Error(`its first record was not in Kafka after ${connectedMs / 1_000} s`);
     }

@@ -8,7 +8,7 @@ import { delivery, type Delivery } from './delivery.ts';
 import type { BenchKafka } from './kafka.ts';
 import type { Memory } from './proc.ts';
 import { median } from './statistics.ts';
-import { topicOf, type Variant } from './variants.ts';
+import type { Variant } from './variants.ts';
 
 const sampleMs = 1_000;
 
@@ -45,7 +45,7 @@ export async function measureMemory(
   const burst = await load;
   const failure = await contestant.stop();
   const { answered, unknown } = contestant;
-  const records = await kafka.records(topicOf(variant));
+  const records = await contestant.records(kafka);
   const third = Math.max(1, Math.floor(samples.length / 3));
   return {
     variant: variant.name,
@@ -56,7 +56,7 @@ export async function measureMemory(
     answered,
     unknown,
     records,
-    delivery: delivery(variant.logs, { answered, unknown }, records),
+    delivery: delivery(variant.log !== 'none', { answered, unknown }, records),
     failure,
   };
 }

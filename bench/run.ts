@@ -168,6 +168,8 @@ async function bench(options: Options): Promise<Result> {
   await using stack = new AsyncDisposableStack();
   const dir = mkdtempSync(`${tmpdir()}/hoplog-bench-`);
   stack.defer(() => rmSync(dir, { recursive: true, force: true }));
+  // Before anything is pinned: a compiler may use both cores.
+  for (const variant of options.variants) await variant.prepare();
   console.error('starting Kafka');
   const kafka = stack.use(await startKafka(options.variants.map(topicOf)));
   // After Kafka's start, so that this could use both cores: from here core 0 is the server's alone.

