@@ -1,19 +1,16 @@
-// The main measurement: all variants run side by side, one of them under full load at a time and the
-// others stopped, in short bursts taken in turns, so that whatever the machine does meanwhile hits all
-// of them alike.
+// The main measurement: short bursts of full load, taken in turns, so that whatever the machine does
+// meanwhile hits all variants alike.
 //
 // CPU time is taken from the start of a burst to 1.5 s after it. Logs flush once a second, so the
 // settle holds the tail that belongs to the burst; it is the same for every variant, also for those
-// without a log. A variant that fails is left out from then on and its row says why.
+// without a log.
 
-import { Contestant } from './contestant.ts';
-import { delivery, type Delivery } from './delivery.ts';
+import type { Contestant } from './contestant.ts';
+import { Entry, inTurn, type Outcome, settleMs } from './entry.ts';
 import type { BenchKafka } from './kafka.ts';
 import { cpuMicroseconds } from './proc.ts';
 import type { Variant } from './variants.ts';
-
-const warmUpSeconds = 3;
-const settleMs = 1_500;
+import type { LoadShape } from './wrk.ts';
 
 export interface Round {
   requests: number;
@@ -30,71 +27,55 @@ export interface Round {
   p99Us: number;
 }
 
-export interface Row {
-  variant: string;
-  failure: string | null;
+export interface BurstRow extends Outcome {
   /** One entry a round, in order; null where the variant had failed. */
   rounds: (Round | null)[];
-  peakMiB: number | null;
-  answered: number;
-  unknown: number;
-  records: number | null;
-  delivery: Delivery | null;
+}
+
+export interface BurstOptions {
+  rounds: number;
+  seconds: number;
+  shape: LoadShape;
 }
 
 export async function measureBursts(
-  variants: Variant[],
+  variants: readonly Variant[],
   kafka: BenchKafka,
-  options: { rounds: number; seconds: number },
+  options: BurstOptions,
   dir: string,
   stack: AsyncDisposableStack,
-): Promise<Row[]> {
-  const runs = variants.map((variant) => new Run(variant));
-  for (const run of runs) {
-    await run.attempt(async () => {
-      const obstacle = await run.variant.prepare();
-      if (obstacle !== undefined) throw new Error(`cannot run here: ${obstacle}`);
-      const contestant = Contestant.start(stack, run.variant, kafka.brokers, dir);
-      run.contestant = contestant;
-      await contestant.ready();
-      await contestant.load(warmUpSeconds);
-      await Bun.sleep(settleMs);
-      contestant.pause();
-    });
-  }
+): Promise<BurstRow[]> {
+  const entries = await Entry.startAll(variants, kafka, dir, stack);
+  const rounds = new Map(entries.map((entry) => [entry, [] as (Round | null)[]]));
   for (let round = 0; round < options.rounds; round++) {
     // Cut short: everybody is being ended, and would only be reported as failed.
     if (stack.disposed) break;
-    for (const run of inTurn(runs, round)) {
-      run.row.rounds[round] = null;
-      await run.attempt(async () => {
-        if (!run.contestant) return;
-        run.contestant.resume();
-        run.row.rounds[round] = await measureRound(run.contestant, kafka, options.seconds);
-        run.contestant.pause();
+    for (const entry of inTurn(entries, round)) {
+      const own = rounds.get(entry)!;
+      own[round] = null;
+      await entry.attempt(async (contestant) => {
+        own[round] = await measureRound(contestant, kafka, options);
       });
     }
-    if (!stack.disposed) progress(`round ${round + 1} of ${options.rounds}`, runs, round);
+    if (!stack.disposed) {
+      const figures = entries.map((entry) => {
+        const cpu = rounds.get(entry)![round]?.cpuUsPerRequest;
+        return `${entry.variant.name} ${cpu === undefined ? 'failed' : `${cpu.toFixed(2)} µs`}`;
+      });
+      console.error(`round ${round + 1} of ${options.rounds}: ${figures.join(', ')}`);
+    }
   }
-  for (const run of runs) await run.finish(kafka);
-  return runs.map((run) => run.row);
-}
-
-/** Each variant takes each place equally often; every other pass goes backwards, so that no variant
- *  always comes after the same one. */
-export function inTurn<T>(all: readonly T[], round: number): T[] {
-  const start = round % Math.max(1, all.length);
-  const order = [...all.slice(start), ...all.slice(0, start)];
-  return Math.floor(round / all.length) % 2 === 0 ? order : order.toReversed();
+  for (const entry of entries) await entry.finish(kafka);
+  return entries.map((entry) => ({ ...entry.outcome, rounds: rounds.get(entry)! }));
 }
 
 async function measureRound(
   contestant: Contestant,
   kafka: BenchKafka,
-  seconds: number,
+  { seconds, shape }: BurstOptions,
 ): Promise<Round> {
   const before = contestant.cpuTime();
-  const burst = await contestant.load(seconds);
+  const burst = await contestant.load(seconds, shape);
   const after = contestant.cpuTime();
   const { anonMiB } = contestant.memory();
   await Bun.sleep(settleMs);
@@ -111,59 +92,4 @@ async function measureRound(
     p50Us: burst.p50Us,
     p99Us: burst.p99Us,
   };
-}
-
-class Run {
-  readonly variant: Variant;
-  readonly row: Row;
-  contestant: Contestant | undefined;
-
-  constructor(variant: Variant) {
-    this.variant = variant;
-    this.row = {
-      variant: variant.name,
-      failure: null,
-      rounds: [],
-      peakMiB: null,
-      answered: 0,
-      unknown: 0,
-      records: null,
-      delivery: null,
-    };
-  }
-
-  async attempt(step: () => Promise<void>): Promise<void> {
-    if (this.row.failure !== null) return;
-    try {
-      await step();
-    } catch (error) {
-      this.row.failure = (error as Error).message;
-      await this.contestant?.stop();
-    }
-  }
-
-  async finish(kafka: BenchKafka): Promise<void> {
-    const { contestant, row, variant } = this;
-    if (!contestant) return;
-    contestant.resume();
-    await this.attempt(async () => {
-      // Still the right answer? wrk looks at nothing but statuses above 399.
-      await contestant.ready();
-      row.peakMiB = contestant.memory().peakMiB;
-      const problem = await contestant.stop();
-      if (problem !== null) throw new Error(problem);
-    });
-    row.answered = contestant.answered;
-    row.unknown = contestant.unknown;
-    row.records = await contestant.records(kafka);
-    if (row.answered > 0) row.delivery = delivery(variant.log !== 'none', row, row.records);
-  }
-}
-
-function progress(label: string, runs: Run[], round: number): void {
-  const figures = runs.map(({ row }) => {
-    const cpu = row.rounds[round]?.cpuUsPerRequest;
-    return `${row.variant} ${cpu === undefined ? 'failed' : `${cpu.toFixed(2)} µs`}`;
-  });
-  console.error(`${label}: ${figures.join(', ')}`);
 }

@@ -9,7 +9,8 @@ import { onServerCore } from './cores.ts';
 import { cpuTime, memory, type CpuTime, type Memory } from './proc.ts';
 import type { BenchKafka } from './kafka.ts';
 import { topicOf, type Variant } from './variants.ts';
-import { burst, connections, type Burst } from './wrk.ts';
+import { type Latencies, openLoop } from './open-loop.ts';
+import { burst, type Burst, type LoadShape, shapes } from './wrk.ts';
 
 /** Should the bench be killed, the kernel ends its servers. setpriv becomes the server itself. */
 const leash = Bun.which('setpriv') === null ? [] : ['setpriv', '--pdeathsig', 'KILL'];
@@ -104,13 +105,25 @@ export class Contestant implements AsyncDisposable {
     return lines;
   }
 
-  async load(seconds: number): Promise<Burst> {
+  async load(seconds: number, shape: LoadShape = shapes.keepAlive): Promise<Burst> {
     await this.assertAlive();
-    this.unknown += connections;
-    const result = await burst(this.url, seconds, this.#load.signal);
+    this.unknown += shape.connections;
+    const result = await burst(this.url, seconds, shape, this.#load.signal);
     this.answered += result.requests;
     if (result.bad > 0) throw new Error(`${result.bad} answers with a status above 399`);
     await this.assertAlive();
+    return result;
+  }
+
+  /** Load at a fixed rate; every request is answered when it resolves. */
+  async steadyLoad(load: {
+    rate: number;
+    seconds: number;
+    connections: number;
+  }): Promise<Latencies> {
+    await this.assertAlive();
+    const result = await openLoop(this.url, load, this.#load.signal);
+    this.answered += result.requests;
     return result;
   }
 

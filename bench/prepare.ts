@@ -51,16 +51,10 @@ export function goProgram(name: string): Prepare {
   return () => run(['go', 'build', '-o', `${CACHE}/${name}`, '.'], `${VARIANTS}/${name}`, {});
 }
 
-export function rustProgram(name: string): Prepare {
+export function rustProgram(name: string, folder = 'variants'): Prepare {
   const build = ['cargo', 'build', '--release', '--locked', '--quiet'];
-  return () => run(build, `${VARIANTS}/${name}`, { CARGO_TARGET_DIR: `${CACHE}/${name}` });
-}
-
-/** A tool out of Rust's registry, in .cache/bench/bin. */
-export async function cargoInstalled(name: string, version: string): Promise<string | undefined> {
-  if (existsSync(`${CACHE}/bin/${name}`)) return undefined;
-  const install = ['cargo', 'install', '--quiet', '--locked', '--root', CACHE];
-  return await run([...install, `${name}@${version}`], import.meta.dir, {});
+  const directory = `${import.meta.dir}/${folder}/${name}`;
+  return () => run(build, directory, { CARGO_TARGET_DIR: `${CACHE}/${name}` });
 }
 
 export function installed(program: string, how: string): Prepare {

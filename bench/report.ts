@@ -2,14 +2,15 @@
 // Ratios are taken round by round against bare's burst of the same round, then their median: what
 // slowed the machine in one round slowed both.
 
-import type { Row } from './bursts.ts';
+import type { BurstRow } from './bursts.ts';
 import type { IdleRow } from './idle.ts';
 import type { MemoryRow } from './memory.ts';
 import { describe, type Machine } from './machine.ts';
 import type { Memory } from './proc.ts';
 import type { ShippingRow } from './shipping.ts';
 import { median, quantile } from './statistics.ts';
-import { connections } from './wrk.ts';
+import { type LatencyRow, loadShares } from './latency.ts';
+import type { LoadShape } from './wrk.ts';
 
 const floor = 'bare';
 /** Below this share of its core the server waited for wrk, or somebody else had the core. */
@@ -28,7 +29,7 @@ export interface Summary {
 }
 
 /** Null when not one round was measured. */
-export function summarize(row: Row, rows: readonly Row[]): Summary | null {
+export function summarize(row: BurstRow, rows: readonly BurstRow[]): Summary | null {
   const rounds = row.rounds.filter((round) => round !== null);
   if (rounds.length === 0) return null;
   const cpu = rounds.map((round) => round.cpuUsPerRequest);
@@ -51,9 +52,9 @@ export function summarize(row: Row, rows: readonly Row[]): Summary | null {
 }
 
 export function burstReport(
-  rows: readonly Row[],
+  rows: readonly BurstRow[],
   machine: Machine,
-  options: { rounds: number; seconds: number },
+  options: { rounds: number; seconds: number; shape: LoadShape },
 ): string {
   const lines = table(
     ['variant', 'µs/req', 'min–max', 'IQR', '× bare', 'req/s', 'core', 'peak', 'anon'].concat([
@@ -66,7 +67,7 @@ export function burstReport(
   const notes = rows.flatMap((row) => burstNotes(row, rows));
   return [
     describe(machine),
-    `${options.rounds} bursts of ${options.seconds} s each in turn, ${connections} keep-alive connections, acks=all`,
+    `${options.rounds} bursts of ${options.seconds} s each in turn, ${options.shape.name}, acks=all`,
     '',
     ...lines,
     '',
@@ -76,7 +77,7 @@ export function burstReport(
   ].join('\n');
 }
 
-function burstCells(row: Row, rows: readonly Row[]): string[] {
+function burstCells(row: BurstRow, rows: readonly BurstRow[]): string[] {
   const summary = summarize(row, rows);
   const figures = summary
     ? [
@@ -99,7 +100,7 @@ function burstCells(row: Row, rows: readonly Row[]): string[] {
   ];
 }
 
-function verdict(row: Row): string {
+function verdict(row: BurstRow): string {
   const words = row.failure === null ? [] : ['FAILED'];
   if (row.delivery === 'lost' || row.delivery === 'doubled') {
     words.push(row.delivery.toUpperCase());
@@ -109,7 +110,7 @@ function verdict(row: Row): string {
   return words.join(', ');
 }
 
-function burstNotes(row: Row, rows: readonly Row[]): string[] {
+function burstNotes(row: BurstRow, rows: readonly BurstRow[]): string[] {
   const notes = [];
   if (row.failure !== null) notes.push(`${row.variant} failed: ${row.failure}`);
   if (row.delivery === 'lost' || row.delivery === 'doubled') {
@@ -139,6 +140,50 @@ function deliveryNote(row: {
     `${row.variant}: ${row.records} records in Kafka for ${row.answered} answers seen ` +
     `and at most ${row.unknown} more not waited for`
   );
+}
+
+export function latencyReport(
+  rows: readonly LatencyRow[],
+  machine: Machine,
+  options: { rounds: number; seconds: number },
+): string {
+  const shares = loadShares.map((share) => `${100 * share} %`);
+  const lines = table(
+    ['variant', 'req/s', ...shares.flatMap((share) => [`${share}: p50`, 'p99', 'p99.9']), '× bare'],
+    rows.map((row) => [
+      row.variant,
+      row.capacity.toFixed(0),
+      ...loadShares.flatMap((share) => {
+        const rounds = row.rounds[share];
+        return (['p50Us', 'p99Us', 'p999Us'] as const).map((key) =>
+          rounds.length === 0 ? '–' : median(rounds.map((round) => round[key])).toFixed(0),
+        );
+      }),
+      latencyRatio(row, rows)?.toFixed(2) ?? '–',
+    ]),
+  );
+  const failed = rows.filter((row) => row.failure !== null);
+  return [
+    describe(machine),
+    `${options.rounds} rounds of ${options.seconds} s at a fixed rate, in turn, ${100 * loadShares[0]} to ` +
+      `${100 * (loadShares.at(-1) ?? 1)} % of each one's own capacity (req/s)`,
+    '',
+    ...lines,
+    '',
+    'µs from when a request was due to its answer, medians of the rounds. × bare: p99 at half load,',
+    'round by round.',
+    ...failed.map((row) => `${row.variant} failed: ${row.failure}`),
+  ].join('\n');
+}
+
+/** p99 at half load against bare's in the same round, the median of that; null without either. */
+export function latencyRatio(row: LatencyRow, rows: readonly LatencyRow[]): number | null {
+  const reference = rows.find(({ variant }) => variant === floor)?.rounds[0.5] ?? [];
+  const ratios = row.rounds[0.5].flatMap((round, index) => {
+    const bare = reference[index];
+    return bare ? [round.p99Us / bare.p99Us] : [];
+  });
+  return ratios.length > 0 ? median(ratios) : null;
 }
 
 export function memoryReport(rows: readonly MemoryRow[], machine: Machine): string {

@@ -12,13 +12,21 @@ import { parseArgs } from 'node:util';
 import { measureBursts } from './bursts.ts';
 import { moveToLoadCore } from './cores.ts';
 import { measureIdle } from './idle.ts';
+import { measureLatency } from './latency.ts';
 import { startKafka, type BenchKafka } from './kafka.ts';
 import { machine, type Machine } from './machine.ts';
 import { measureMemory } from './memory.ts';
-import { burstReport, idleReport, memoryReport, shippingReport, summarize } from './report.ts';
+import {
+  burstReport,
+  idleReport,
+  latencyReport,
+  memoryReport,
+  shippingReport,
+  summarize,
+} from './report.ts';
 import { measureShipping } from './shipping.ts';
 import { pick, topicOf, variants, type Variant } from './variants.ts';
-import { wrkMissing } from './wrk.ts';
+import { type LoadShape, shapes, wrkMissing } from './wrk.ts';
 
 const usage = `bun run bench/run.ts [OPTIONS]
   --rounds N       bursts per variant (default 9)
@@ -26,16 +34,19 @@ const usage = `bun run bench/run.ts [OPTIONS]
   --variants A,B   who takes part (default ${variants.map((variant) => variant.name).join(',')};
                    with the modes below: ours)
   --json FILE      write every single figure there as well
+  --load SHAPE     how clients come (default keepAlive): ${Object.keys(shapes).join(', ')}
+  --latency        answers at 25, 50 and 80 % of each one's capacity, 3 s each
   --memory         full load for a minute: is memory flat?
   --idle           no load: what does it cost?
   --shipping       a backlog to Kafka, without HTTP: CPU a record
   --help           this text`;
 
 interface Options {
-  mode: 'bursts' | 'memory' | 'idle' | 'shipping';
+  mode: 'bursts' | 'latency' | 'memory' | 'idle' | 'shipping';
   rounds: number;
   seconds: number;
   variants: Variant[];
+  shape: LoadShape;
   json: string | undefined;
 }
 
@@ -60,6 +71,14 @@ const modes: Record<Options['mode'], (options: Options, context: Context) => Pro
     return {
       text: burstReport(rows, machine, options),
       data: { rows, summary: rows.map((row) => summarize(row, rows)) },
+      ok: rows.every((row) => row.failure === null && delivered(row.delivery)),
+    };
+  },
+  async latency(options, { kafka, dir, machine, stack }) {
+    const rows = await measureLatency(options.variants, kafka, options, dir, stack);
+    return {
+      text: latencyReport(rows, machine, options),
+      data: { rows },
       ok: rows.every((row) => row.failure === null && delivered(row.delivery)),
     };
   },
@@ -110,6 +129,8 @@ function parse(args: string[]): Options {
       seconds: { type: 'string' },
       variants: { type: 'string' },
       json: { type: 'string' },
+      load: { type: 'string', default: 'keepAlive' },
+      latency: { type: 'boolean', default: false },
       memory: { type: 'boolean', default: false },
       idle: { type: 'boolean', default: false },
       shipping: { type: 'boolean', default: false },
@@ -120,12 +141,13 @@ function parse(args: string[]): Options {
     console.log(usage);
     process.exit(0);
   }
-  const [mode = 'bursts', ...others] = (['memory', 'idle', 'shipping'] as const).filter(
+  const [mode = 'bursts', ...others] = (['latency', 'memory', 'idle', 'shipping'] as const).filter(
     (name) => values[name],
   );
   if (others.length > 0) throw new Error(`--${mode} and --${others[0]} exclude each other`);
   const defaults = {
     bursts: { seconds: '1', names: variants.map((variant) => variant.name) },
+    latency: { seconds: '3', names: variants.map((variant) => variant.name) },
     memory: { seconds: '60', names: ['ours'] },
     idle: { seconds: '20', names: ['ours'] },
     shipping: { seconds: '1', names: ['ours'] },
@@ -135,8 +157,15 @@ function parse(args: string[]): Options {
     rounds: integer('--rounds', values.rounds, 1_000),
     seconds: integer('--seconds', values.seconds ?? defaults.seconds, 3_600),
     variants: pick([...new Set(values.variants?.split(',') ?? defaults.names)]),
+    shape: shapeOf(values.load),
     json: values.json,
   };
+}
+
+function shapeOf(name: string): LoadShape {
+  const shape = (shapes as Record<string, LoadShape>)[name];
+  if (shape) return shape;
+  throw new Error(`--load is one of ${Object.keys(shapes).join(', ')}, not "${name}"`);
 }
 
 function integer(option: string, text: string, max: number): number {
@@ -147,8 +176,13 @@ function integer(option: string, text: string, max: number): number {
 
 /** What the slowest part may take, twice over: reached only when something hangs. */
 function deadlineMs({ mode, rounds, seconds, variants }: Options): number {
-  const perVariantSeconds =
-    mode === 'bursts' || mode === 'shipping' ? rounds * (seconds + 4) : seconds;
+  const perVariantSeconds = {
+    memory: seconds,
+    idle: seconds,
+    shipping: rounds * (seconds + 4),
+    bursts: rounds * (seconds + 4),
+    latency: 3 * rounds * (seconds + 4),
+  }[mode];
   return 1_000 * (60 + 2 * variants.length * (perVariantSeconds + 60));
 }
 
