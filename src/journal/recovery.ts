@@ -82,14 +82,19 @@ export function isIntact({ buffer, words, generation }: Segment, position: numbe
   return recordsIntact(buffer, words, generation, position, header);
 }
 
-function firstValue({ buffer }: Segment, position: number, end: number): Uint8Array {
+/** None where a header stands without its records: behind what was found at the start all is taken as is. */
+function firstValue({ buffer }: Segment, position: number, end: number): Uint8Array | undefined {
   const [first] = readRecords(buffer, position + BATCH_HEADER_BYTES, end);
-  return first!.value;
+  return first?.value;
 }
 
-export function lastValue({ buffer }: Segment, position: number, end: number): Uint8Array {
+export function lastValue(
+  { buffer }: Segment,
+  position: number,
+  end: number,
+): Uint8Array | undefined {
   const records = [...readRecords(buffer, position + BATCH_HEADER_BYTES, end)];
-  return records.at(-1)!.value;
+  return records.at(-1)?.value;
 }
 
 /** The last value in the segments, of the last of them only what ends at or in front of `to`. */

@@ -5,7 +5,7 @@
 import { describe, expect, test } from 'bun:test';
 import { gunzipSync } from 'node:zlib';
 import { placeBatch } from '../../src/journal/journalled-batch.ts';
-import { findBatch } from '../../src/journal/recovery.ts';
+import { findBatch, newestValue, oldestValue } from '../../src/journal/recovery.ts';
 import { FIRST_BATCH_AT, type Segment } from '../../src/journal/segment.ts';
 import { readBatches, type TopicRecord } from '../support/record-batches.ts';
 import {
@@ -265,3 +265,12 @@ describe('a search', () => {
 function zeroMarks(segment: Segment): void {
   segment.buffer.fill(0, 64, 192);
 }
+
+test('a header without its records, behind what was found at the start, names no value and throws nothing', () => {
+  const segment = memorySegment(65_536);
+  const { next } = new Scribe(segment).write('a', 'b').seal();
+  expect([oldestValue([segment]), newestValue([segment])].map(String)).toEqual(['a', 'b']);
+  // As in a recycled file after a power cut that kept one page of its last life.
+  segment.buffer.fill(0, FIRST_BATCH_AT + 61, next);
+  expect([oldestValue([segment]), newestValue([segment])]).toEqual([undefined, undefined]);
+});
