@@ -1,7 +1,7 @@
 // Options that make sense one by one and not together. Each rule is one line for whoever set them:
 // what contradicts what, and what to do.
 
-import type { Config } from './config.ts';
+import type { Config } from './options.ts';
 
 type Name = keyof Config;
 type Mechanism = Config['KAFKA_SASL_MECHANISM'];

@@ -4,7 +4,8 @@
 import { describe, expect, test } from 'bun:test';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { COMMANDS, ConfigError, flagOf, OPTIONS, readCommandLine } from '../../src/config.ts';
+import { COMMANDS, ConfigError, flagOf, readCommandLine } from '../../src/config.ts';
+import { OPTIONS } from '../../src/options.ts';
 import { tempDir } from '../support/temp-dir.ts';
 
 type Name = keyof typeof OPTIONS;

@@ -1,6 +1,6 @@
 // Options: each by flag, by variable and by a file that a variable names, in this order; defaults as
-// the design promises them; the forms a value may have; the printed reference. What makes no sense:
-// config-refusals.test.ts.
+// the design promises them; the printed reference. The forms a value may have: options.test.ts; what
+// makes no sense: config-refusals.test.ts.
 
 import { describe, expect, test } from 'bun:test';
 import { writeFileSync } from 'node:fs';
@@ -10,9 +10,9 @@ import {
   type Config,
   configReference,
   flagOf,
-  OPTIONS,
   readCommandLine,
 } from '../../src/config.ts';
+import { OPTIONS } from '../../src/options.ts';
 import { tempDir } from '../support/temp-dir.ts';
 
 type Name = keyof typeof OPTIONS;
@@ -168,33 +168,6 @@ describe('precedence', () => {
   });
 });
 
-describe('forms', () => {
-  const SIZES = { '1024': 1024, '2048B': 2048, '3KiB': 3072, '4MiB': 4 * 2 ** 20 };
-  for (const [text, bytes] of Object.entries(SIZES)) {
-    test(`a size may be written ${text}`, () => {
-      expect(configOf(['--batch-bytes', text]).BATCH_BYTES).toBe(bytes);
-    });
-  }
-
-  test('the largest journal is 16 TiB', () => {
-    expect(configOf(['--journal-bytes', '16TiB']).JOURNAL_BYTES).toBe(2 ** 44);
-  });
-
-  test('a brokers list takes names, IPv4, IPv6 in brackets, and spaces behind commas', () => {
-    const list = 'kafka-1.svc_x:9092, 10.0.0.1:19092,[2001:db8::1]:9093,[::ffff:1.2.3.4]:1';
-    expect(configOf(['--kafka-brokers', list]).KAFKA_BROKERS).toEqual([
-      { host: 'kafka-1.svc_x', port: 9092 },
-      { host: '10.0.0.1', port: 19092 },
-      { host: '2001:db8::1', port: 9093 },
-      { host: '::ffff:1.2.3.4', port: 1 },
-    ]);
-  });
-
-  test('an empty brokers list is local mode', () => {
-    expect(configOf(['--kafka-brokers=']).KAFKA_BROKERS).toEqual([]);
-  });
-});
-
 describe('reference', () => {
   const lines = configReference().split('\n');
 
@@ -214,13 +187,6 @@ describe('reference', () => {
     for (const table of configReference().split('\n\n')) {
       const cells = table.split('\n').map((row) => row.split('|').length);
       expect(new Set(cells).size).toBe(1);
-    }
-  });
-
-  test('the fallback of every option is itself a value it takes', () => {
-    for (const name of NAMES) {
-      const { fallback } = OPTIONS[name];
-      if (fallback !== '') configOf([`--${flagOf(name)}=${fallback}`]);
     }
   });
 });
