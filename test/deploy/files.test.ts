@@ -6,7 +6,7 @@ import { describe, expect, test } from 'bun:test';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import packageJson from '../../package.json';
-import { OPTIONS } from '../../src/config.ts';
+import { OPTIONS } from '../../src/options.ts';
 import { listenAdmin } from '../../src/http/admin.ts';
 import { KAFKA_VERSION } from '../support/kafka-jars.ts';
 import { pythonToolsMissing, runPythonTool } from '../support/python-tools.ts';
