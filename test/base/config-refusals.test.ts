@@ -101,6 +101,7 @@ const BAD: { readonly [Key in Name]?: readonly string[] } = {
   PORT: ['-1', '65536', '80.5', '0x50', '1e3', ' 80', 'http', '٣'],
   ADMIN_HOST: ['*'],
   ADMIN_PORT: ['on', 'OFF', '65536', '-1'],
+  WORKERS: ['0', '257', 'AUTO', '1.5'],
   REDIRECT_TO: [
     'google.com',
     '/path',

@@ -3,7 +3,7 @@
 // Bytes that no client sends: bad-input.test.ts.
 
 import { describe, expect, test } from 'bun:test';
-import { Listener, ListenerUnusable } from '../../src/http/listener.ts';
+import { Listener, ListenerUnusable, claimPort } from '../../src/http/listener.ts';
 import { defaultRedirect } from '../../src/http/redirect.ts';
 import { failureOf } from '../support/failure-of.ts';
 import { acknowledgeAll, fillUp } from '../support/journals.ts';
@@ -235,4 +235,14 @@ describe('where it cannot listen', () => {
     await using listening = new Listening();
     expect(refusal('203.0.113.1', 0, listening)).toContain('set another HOST or PORT');
   });
+});
+
+test('a port is claimed only where nobody listens, not even somebody who would share it', async () => {
+  const sharing = { hostname: '127.0.0.1', reusePort: true, fetch: () => new Response() };
+  using server = Bun.serve({ port: 0, ...sharing });
+  const refusal = await claimPort('127.0.0.1', Number(server.port)).catch((error: Error) => error);
+  expect(String(refusal)).toContain('is taken by another process');
+  const port = await claimPort('127.0.0.1', 0);
+  expect(port).toBeGreaterThan(0);
+  expect(await claimPort('127.0.0.1', port)).toBe(port);
 });

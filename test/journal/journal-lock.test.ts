@@ -4,6 +4,7 @@
 import { expect, test } from 'bun:test';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { claimServer } from '../../src/journal/journal-lock.ts';
 import { killedWith, openJournal } from '../support/journals.ts';
 import { tempDir } from '../support/temp-dir.ts';
 
@@ -53,3 +54,17 @@ test.each(['', '1\n', `1\n${existsSync(BOOT_ID) ? readFileSync(BOOT_ID, 'utf8') 
     expect(await opened(dir.path)).toEqual([]);
   },
 );
+
+test('a server claims its directory as a whole, whoever has a journal in it', async () => {
+  using dir = tempDir();
+  const claim = claimServer(dir.path);
+  {
+    await using open = openJournal(dir.path);
+    expect(open.journal.append('record', 0)).toBe('appended');
+    expect(() => claimServer(dir.path)).toThrow(
+      `${dir.path} is in use by another hoplog (process ${process.pid})`,
+    );
+  }
+  claim[Symbol.dispose]();
+  claimServer(dir.path)[Symbol.dispose]();
+});
