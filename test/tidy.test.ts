@@ -253,6 +253,15 @@ describe('documentation', () => {
     });
   }
 
+  test('the tests that the table of faults names exist', () => {
+    const table = read('test/README.md').split('## Faults')[1] ?? '';
+    const rows = [...table.matchAll(/^\| \*\*[\d–, ]*\*\* .* \| ([^|]+) \|$/gm)];
+    expect(rows.length).toBeGreaterThan(70);
+    const named = rows.flatMap(([, names = '']) => names.match(/[a-z]+\/[a-z0-9-]+/g) ?? ['none']);
+    const dead = named.filter((name) => !existsSync(join(ROOT, 'test', `${name}.test.ts`)));
+    expect(dead).toEqual([]);
+  });
+
   test('files that comments name exist', () => {
     const dead = filesOf('{src,test,bench,examples}/**/*.ts').flatMap((path) => {
       const comments = read(path)
