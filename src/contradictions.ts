@@ -22,9 +22,18 @@ const NEEDED: Readonly<Record<Mechanism, readonly Name[]>> = {
   oauthbearer: CLIENT,
 };
 
+/** Where an address leads to no other machine. A name is taken at its word only if it is this one. */
+const LOOPBACK = /^(?:localhost|127(?:\.\d{1,3}){3}|::1|::ffff:127(?:\.\d{1,3}){3})$/i;
+
 /** The first one found; never a value, which may be a secret. */
 export function findContradiction(config: Config): string | undefined {
   const isSet = (name: Name): boolean => config[name] !== '';
+  if (config.ADMIN_PORT !== 'off' && !LOOPBACK.test(config.ADMIN_HOST) && !isSet('ADMIN_TOKEN')) {
+    return (
+      'ADMIN_HOST is not a loopback address: others could read what is asked there. ' +
+      'Set ADMIN_TOKEN or ADMIN_TOKEN_FILE, or ADMIN_HOST=127.0.0.1'
+    );
+  }
   for (const whose of ['', 'KAFKA_'] as const) {
     const [cert, key] = [`${whose}TLS_CERT`, `${whose}TLS_KEY`] as const;
     if (isSet(cert) !== isSet(key)) return `${cert} and ${key} go together: set both or neither`;

@@ -1,28 +1,42 @@
-// Counters of all parts → Prometheus text. The parts count in plain numbers; prom-client reads those
-// when somebody asks, and is loaded only then.
+// Every metric once: name, help, what it reads. The parts count in plain numbers on their own; they are
+// read when somebody asks. Names and units as Prometheus wants them (`promtool check metrics` agrees);
+// label values are the words of the log. How they become text, and one text of several workers:
+// exposition.ts.
 
-import type { Counter, Gauge, MetricObjectWithValues, MetricValue, Registry } from 'prom-client';
+import type { Family, Labelled } from './exposition.ts';
+import { Histogram } from './histogram.ts';
+import packageJson from '../package.json';
 
-/** What one scrape reads. Names and units follow Prometheus' conventions. */
-export interface MetricSource {
-  readonly counters: Readonly<Record<string, readonly [help: string, read: () => number]>>;
-  /** `merge`: what several workers make of it together; their sum, if it does not say. */
-  readonly gauges: Readonly<
-    Record<string, readonly [help: string, read: () => number, merge?: 'max' | 'min']>
-  >;
-  /** Kafka's refusals by error name. */
-  readonly refusals: () => ReadonlyMap<string, number>;
-  /** Records by what became of them, and by cause. */
-  readonly deviations: () => ReadonlyMap<string, ReadonlyMap<string, number>>;
+type Merge = Exclude<Family['aggregator'], 'sum' | 'first'>;
+
+function counter(name: string, help: string, read: () => number | Labelled[]): Family {
+  return { name, help, type: 'counter', aggregator: 'sum', read };
+}
+
+/** `merge`: what several workers make of it together; their sum, if it does not say. */
+function gauge(name: string, help: string, read: () => number | Labelled[], merge?: Merge): Family {
+  return { name, help, type: 'gauge', aggregator: merge ?? 'sum', read };
+}
+
+function histogram(name: string, help: string, of: Histogram): Family {
+  return { name, help, type: 'histogram', aggregator: 'sum', read: () => of };
 }
 
 /** Structural, so that this file imports no other part. */
 export interface Parts {
   readonly listener: {
-    readonly counters: { redirected: number; methodNotAllowed: number; refused: number };
+    /** Of the redirects. */
+    readonly status: number;
+    readonly outcome: string;
+    readonly counters: {
+      redirected: number;
+      methodNotAllowed: number;
+      refused: number;
+      failed: number;
+    };
   };
   readonly batcher: { readonly counters: { dropped: number; oversize: number; failed: number } };
-  readonly journal: {
+  readonly journal: JournalState & {
     readonly counters: {
       appended: number;
       sealed: number;
@@ -31,37 +45,33 @@ export interface Parts {
       machineStops: number;
       refusedSegments: number;
     };
-    readonly syncs: {
-      readonly rounds: number;
-      readonly seconds: number;
-      readonly givenUp: number;
-    };
-    readonly bytes: number;
-    readonly backlogBytes: number;
-    readonly oldestTimestamp: number | undefined;
+    readonly syncs: { readonly seconds: Histogram; readonly givenUp: number };
+    readonly bytesMax: number;
+    readonly freeBytes: number;
   };
-  readonly delivery?:
-    | {
-        readonly counters: {
-          acknowledged: number;
-          acknowledgedBatches: number;
-          alreadyDelivered: number;
-          possiblyDuplicated: number;
-          oversize: number;
-          retries: number;
-          refusals: ReadonlyMap<string, number>;
-        };
-        readonly deviations: {
-          readonly counts: ReadonlyMap<string, ReadonlyMap<string, number>>;
-        };
-        readonly inFlight: number;
-        readonly trouble: string | undefined;
-        /** Journals that were taken over. */
-        readonly orphans: readonly JournalState[];
-        /** Of theirs, unreadable. */
-        readonly lostBytes: number;
-      }
-    | undefined;
+  readonly delivery?: DeliveryParts | undefined;
+  readonly eventLoop?: { readonly seconds: Histogram } | undefined;
+}
+
+interface DeliveryParts {
+  readonly counters: {
+    acknowledged: number;
+    acknowledgedBatches: number;
+    alreadyDelivered: number;
+    possiblyDuplicated: number;
+    oversize: number;
+    retries: number;
+    refusals: ReadonlyMap<string, number>;
+  };
+  readonly deviations: { readonly counts: ReadonlyMap<string, ReadonlyMap<string, number>> };
+  readonly acknowledgeSeconds: Histogram;
+  readonly inFlight: number;
+  readonly connections: number;
+  readonly trouble: string | undefined;
+  /** Journals that were taken over. */
+  readonly orphans: readonly JournalState[];
+  /** Of theirs, unreadable. */
+  readonly lostBytes: number;
 }
 
 interface JournalState {
@@ -70,281 +80,206 @@ interface JournalState {
   readonly oldestTimestamp: number | undefined;
 }
 
-export function metricSource({ listener, batcher, journal, delivery }: Parts): MetricSource {
-  const http = listener.counters;
-  const lost = batcher.counters;
-  const log = journal.counters;
-  const kafka = delivery?.counters;
-  return {
-    counters: {
-      hoplog_redirects_total: ['Requests redirected and recorded', () => http.redirected],
-      hoplog_method_not_allowed_total: ['Requests answered 405', () => http.methodNotAllowed],
-      hoplog_refused_total: ['Requests answered 503, journal full', () => http.refused],
-      hoplog_dropped_total: ['Records dropped, journal full', () => lost.dropped],
-      hoplog_failed_total: ['Records that capture or complete failed on', () => lost.failed],
-      hoplog_oversize_total: [
-        'Records larger than a batch or than the broker takes',
-        () => lost.oversize + (kafka?.oversize ?? 0),
-      ],
-      hoplog_appended_total: ['Records appended to the journal', () => log.appended],
-      hoplog_sealed_batches_total: ['Batches sealed', () => log.sealed],
-      ...journalCounters(journal, delivery),
-      hoplog_acknowledged_total: ['Records Kafka acknowledged', () => kafka?.acknowledged ?? 0],
-      hoplog_acknowledged_batches_total: [
-        'Batches Kafka acknowledged',
-        () => kafka?.acknowledgedBatches ?? 0,
-      ],
-      hoplog_already_delivered_total: [
-        'Records found in Kafka when about to be sent again',
-        () => kafka?.alreadyDelivered ?? 0,
-      ],
-      hoplog_possibly_duplicated_total: [
-        'Records sent again although Kafka may have them',
-        () => kafka?.possiblyDuplicated ?? 0,
-      ],
-      hoplog_kafka_retries_total: ['Batches sent again', () => kafka?.retries ?? 0],
-    },
-    gauges: gaugesOf({ journal, delivery }),
-    refusals: () => kafka?.refusals ?? new Map(),
-    deviations: () => delivery?.deviations.counts ?? new Map(),
-  };
+/** What one process, serving alone or as a worker, knows. */
+export function processMetrics(parts: Parts): Family[] {
+  return [
+    ...requestMetrics(parts),
+    ...recordMetrics(parts),
+    ...journalMetrics(parts),
+    ...kafkaMetrics(parts.delivery),
+    ...runtimeMetrics(parts),
+  ];
 }
 
-function journalCounters(
-  { counters, syncs }: Parts['journal'],
-  delivery: Parts['delivery'],
-): MetricSource['counters'] {
-  return {
-    hoplog_journal_syncs_total: ['fdatasync rounds', () => syncs.rounds],
-    hoplog_journal_sync_seconds_total: ['Time spent in them', () => syncs.seconds],
-    hoplog_journal_unsynced_sends_total: [
-      'Batches sent before their sequence numbers were on the disk: it took too long',
-      () => syncs.givenUp,
-    ],
-    hoplog_journal_unreadable_bytes_total: [
-      'Bytes of batches found damaged after a crash',
-      () => counters.lostBytes + (delivery?.lostBytes ?? 0),
-    ],
-    hoplog_journal_machine_stops_total: [
-      'Starts after the machine went down under hoplog: the log names what may be lost',
-      () => counters.machineStops,
-    ],
-    hoplog_journal_recycled_segments_total: [
-      'Oldest segments overwritten in local mode',
-      () => counters.recycledSegments,
-    ],
-    hoplog_journal_refused_segments_total: [
-      'Segments given up because fdatasync failed',
-      () => counters.refusedSegments,
-    ],
-  };
-}
-
-function gaugesOf({
-  journal,
-  delivery,
-}: Pick<Parts, 'journal' | 'delivery'>): MetricSource['gauges'] {
-  const orphans = (): readonly JournalState[] => delivery?.orphans ?? [];
-  const withOrphans = (own: number, of: (orphan: JournalState) => number): number =>
-    orphans().reduce((sum, orphan) => sum + of(orphan), own);
-  return {
-    hoplog_journal_bytes: [
-      'Journals on disk',
-      () => withOrphans(journal.bytes, ({ bytes }) => bytes),
-    ],
-    hoplog_backlog_bytes: [
-      'Journals that Kafka has not acknowledged',
-      () => withOrphans(journal.backlogBytes, ({ backlogBytes }) => backlogBytes),
-    ],
-    hoplog_oldest_unacknowledged_seconds: [
-      'Age of the oldest record Kafka has not acknowledged; 0 = none',
-      () => ageSeconds([journal, ...orphans()]),
-      'max',
-    ],
-    hoplog_batches_in_flight: ['Batches sent and unanswered', () => delivery?.inFlight ?? 0],
-    hoplog_ready: [
-      '1 = Kafka takes records, or local mode',
-      () => (delivery?.trouble ? 0 : 1),
-      'min',
-    ],
-  };
-}
-
-function ageSeconds(journals: readonly Pick<JournalState, 'oldestTimestamp'>[]): number {
-  const now = Date.now();
-  const ages = journals.map(({ oldestTimestamp }) => now - (oldestTimestamp ?? now));
-  return Math.max(0, ...ages) / 1000;
-}
-
-const ACK_SECONDS_BUCKETS = [0.01, 0.05, 0.1, 0.25, 0.5, 1, 1.5, 2, 5, 10, 30, 60, 300, 3600];
-
-/** Acknowledgement ages: how many up to each bound, and above the last; and their sum. */
-interface AgeHistogram {
-  readonly counts: number[];
-  sum: number;
-}
-
-type Series = MetricObjectWithValues<MetricValue<string>>;
-
-/** All metrics of a process at one moment. */
-export interface MetricsReport {
-  readonly series: readonly Series[];
-  readonly ages: AgeHistogram;
-}
-
-export class Metrics {
-  readonly #source: MetricSource;
-  readonly #ages: AgeHistogram = { counts: ACK_SECONDS_BUCKETS.map(() => 0).concat(0), sum: 0 };
-  #registry: Promise<Registry> | undefined;
-
-  constructor(source: MetricSource) {
-    this.#source = source;
-  }
-
-  /** A batch was acknowledged `ageMs` after its first record was received. */
-  observeAcknowledged(ageMs: number): void {
-    const seconds = ageMs / 1000;
-    const bucket = ACK_SECONDS_BUCKETS.findIndex((bound) => seconds <= bound);
-    const index = bucket < 0 ? ACK_SECONDS_BUCKETS.length : bucket;
-    this.#ages.counts[index] = (this.#ages.counts[index] ?? 0) + 1;
-    this.#ages.sum += seconds;
-  }
-
-  async exposition(): Promise<string> {
-    const registry = await this.#load();
-    return `${await registry.metrics()}${histogramText(this.#ages)}`;
-  }
-
-  /** The same as data, for another process to merge. */
-  async report(): Promise<MetricsReport> {
-    const registry = await this.#load();
-    return { series: await registry.getMetricsAsJSON(), ages: this.#ages };
-  }
-
-  #load(): Promise<Registry> {
-    // A process without a descriptor left cannot load prom-client: the next scrape tries again.
-    this.#registry ??= this.#build().catch((error: Error) => {
-      this.#registry = undefined;
-      throw error;
-    });
-    return this.#registry;
-  }
-
-  async #build(): Promise<Registry> {
-    const prom = await import('prom-client');
-    const registry = new prom.Registry();
-    const registers = [registry];
-    for (const [name, [help, read]] of Object.entries(this.#source.counters)) {
-      const counter: Counter = new prom.Counter({
-        name,
-        help,
-        registers,
-        collect: () => {
-          counter.reset();
-          counter.inc(read());
-        },
-      });
-    }
-    for (const [name, [help, read, merge = 'sum']] of Object.entries(this.#source.gauges)) {
-      const gauge: Gauge = new prom.Gauge({
-        name,
-        help,
-        aggregator: merge,
-        registers,
-        collect: () => gauge.set(read()),
-      });
-    }
-    const { refusals, deviations } = this.#source;
-    const deviated: Counter<'deviation' | 'cause'> = new prom.Counter({
-      name: 'hoplog_deviations_total',
-      help: 'Records not, or perhaps not, in Kafka exactly once as they were received',
-      labelNames: ['deviation', 'cause'],
-      registers,
-      collect: () => {
-        deviated.reset();
-        for (const [deviation, causes] of deviations()) {
-          for (const [cause, count] of causes) deviated.inc({ deviation, cause }, count);
-        }
-      },
-    });
-    const refused: Counter<'error'> = new prom.Counter({
-      name: 'hoplog_kafka_refusals_total',
-      help: 'Batches that a broker refused or did not answer for, by Kafka error',
-      labelNames: ['error'],
-      registers,
-      collect: () => {
-        refused.reset();
-        for (const [error, count] of refusals()) refused.inc({ error }, count);
-      },
-    });
-    return registry;
-  }
-}
-
-/** Several processes as if they were one. */
-export async function mergeReports(reports: readonly MetricsReport[]): Promise<MetricsReport> {
-  const { AggregatorRegistry } = await import('prom-client');
-  const registry = AggregatorRegistry.aggregate(reports.map(({ series }) => [...series]));
-  const counts = ACK_SECONDS_BUCKETS.map(() => 0).concat(0);
-  let sum = 0;
-  for (const { ages } of reports) {
-    ages.counts.forEach((count, index) => {
-      counts[index] = (counts[index] ?? 0) + count;
-    });
-    sum += ages.sum;
-  }
-  return { series: await registry.getMetricsAsJSON(), ages: { counts, sum } };
-}
-
-/** What is left of a process that has ended: counters must not fall. */
-export function countersOf({ series, ages }: MetricsReport): MetricsReport {
-  return { series: series.filter(({ type }) => String(type) === 'counter'), ages };
-}
-
-/** What the supervisor of several workers adds of its own. */
-export interface Crew {
+/** What is known of a server as a whole. */
+export interface ServerState {
   /** Serving. */
   readonly workers: number;
   /** Started again after they had ended by themselves. */
   readonly restarts: number;
 }
 
-/** Text of merged reports. */
-export async function crewExposition(
-  reports: readonly MetricsReport[],
-  { workers, restarts }: Crew,
-): Promise<string> {
-  const {
-    AggregatorRegistry,
-    Counter: PromCounter,
-    Gauge: PromGauge,
-  } = await import('prom-client');
-  const { series, ages } = await mergeReports(reports);
-  const registry = AggregatorRegistry.aggregate([[...series]]);
-  const registers = [registry];
-  new PromGauge({ name: 'hoplog_workers', help: 'Workers that serve', registers }).set(workers);
-  new PromCounter({
-    name: 'hoplog_worker_restarts_total',
-    help: 'Workers that ended by themselves and were started again',
-    registers,
-  }).inc(restarts);
-  return `${await registry.metrics()}${histogramText(ages)}`;
+export function serverMetrics({ workers, restarts }: ServerState): Family[] {
+  return [
+    gauge('hoplog_build_info', 'Versions; the value is always 1', () => [
+      [{ version: packageJson.version, bun: Bun.version }, 1],
+    ]),
+    gauge('hoplog_workers', 'Processes that serve', () => workers),
+    counter(
+      'hoplog_worker_restarts_total',
+      'Workers that ended by themselves and were started again',
+      () => restarts,
+    ),
+    gauge(
+      'process_start_time_seconds',
+      'Start of the server, in seconds since 1970',
+      () => performance.timeOrigin / 1000,
+    ),
+  ];
 }
 
-/** prom-client's histogram cannot be set from outside, so its six lines are written here. */
-function histogramText({ counts, sum }: AgeHistogram): string {
-  const name = 'hoplog_acknowledge_seconds';
-  const lines = [
-    `# HELP ${name} Age of a batch, from its first record, when Kafka acknowledged it`,
-    `# TYPE ${name} histogram`,
+function requestMetrics({ listener }: Parts): Family[] {
+  const { status, outcome, counters } = listener;
+  return [
+    counter('hoplog_http_requests_total', 'Requests answered, by status and why', () => [
+      [{ status, outcome }, counters.redirected],
+      [{ status: 405, outcome: 'method not allowed' }, counters.methodNotAllowed],
+      [{ status: 503, outcome: 'journal full' }, counters.refused],
+      [{ status: 500, outcome: 'error' }, counters.failed],
+    ]),
   ];
-  let count = 0;
-  for (const [index, bound] of ACK_SECONDS_BUCKETS.entries()) {
-    count += counts[index] ?? 0;
-    lines.push(`${name}_bucket{le="${bound}"} ${count}`);
-  }
-  count += counts[ACK_SECONDS_BUCKETS.length] ?? 0;
-  lines.push(`${name}_bucket{le="+Inf"} ${count}`, `${name}_sum ${sum}`);
-  lines.push(`${name}_count ${count}`, '');
-  return lines.join('\n');
+}
+
+function recordMetrics({ batcher, journal, delivery }: Parts): Family[] {
+  const lost = batcher.counters;
+  const kafka = delivery?.counters;
+  return [
+    counter(
+      'hoplog_records_appended_total',
+      'Records appended to the journal',
+      () => journal.counters.appended,
+    ),
+    counter('hoplog_records_dropped_total', 'Records that never were in the journal', () => [
+      [{ cause: 'journal full' }, lost.dropped],
+      [{ cause: 'oversize' }, lost.oversize],
+      [{ cause: 'complete() failed' }, lost.failed],
+    ]),
+    counter(
+      'hoplog_records_oversize_total',
+      'Records larger than a batch, which are dropped, or than the broker takes, which are deviations',
+      () => lost.oversize + (kafka?.oversize ?? 0),
+    ),
+    counter(
+      'hoplog_records_acknowledged_total',
+      'Records that Kafka acknowledged',
+      () => kafka?.acknowledged ?? 0,
+    ),
+    counter(
+      'hoplog_records_already_delivered_total',
+      'Records found in Kafka when about to be sent again',
+      () => kafka?.alreadyDelivered ?? 0,
+    ),
+    counter(
+      'hoplog_records_possibly_duplicated_total',
+      'Records sent again although Kafka may have them',
+      () => kafka?.possiblyDuplicated ?? 0,
+    ),
+    counter(
+      'hoplog_records_deviated_total',
+      'Records not, or perhaps not, in Kafka exactly once as they were received',
+      () => deviationsOf(delivery?.deviations.counts ?? new Map()),
+    ),
+    gauge(
+      'hoplog_oldest_unacknowledged_seconds',
+      'Age of the oldest record that Kafka has not acknowledged; 0 = none, or local mode',
+      () => (delivery ? ageSeconds([journal, ...delivery.orphans]) : 0),
+      'max',
+    ),
+  ];
+}
+
+function deviationsOf(counts: DeliveryParts['deviations']['counts']): Labelled[] {
+  return [...counts].flatMap(([deviation, causes]) =>
+    [...causes].map(([cause, count]): Labelled => [{ deviation, cause }, count]),
+  );
+}
+
+function ageSeconds(journals: readonly JournalState[]): number {
+  const now = Date.now();
+  const ages = journals.map(({ oldestTimestamp }) => now - (oldestTimestamp ?? now));
+  return Math.max(0, ...ages) / 1000;
+}
+
+function journalMetrics({ journal, delivery }: Parts): Family[] {
+  const { counters, syncs } = journal;
+  const withOrphans = (of: (journal: JournalState) => number): number =>
+    [journal, ...(delivery?.orphans ?? [])].reduce((sum, one) => sum + of(one), 0);
+  return [
+    counter('hoplog_batches_sealed_total', 'Batches sealed', () => counters.sealed),
+    gauge('hoplog_journal_bytes', 'Journals on disk', () => withOrphans(({ bytes }) => bytes)),
+    gauge('hoplog_journal_backlog_bytes', 'Of them, what Kafka has not acknowledged', () =>
+      withOrphans(({ backlogBytes }) => backlogBytes),
+    ),
+    gauge(
+      'hoplog_journal_free_bytes',
+      'Room for records until JOURNAL_FULL applies; the disk may be full before',
+      () => journal.freeBytes,
+    ),
+    gauge('hoplog_journal_max_bytes', 'JOURNAL_BYTES', () => journal.bytesMax),
+    histogram('hoplog_journal_sync_seconds', 'Rounds of fdatasync', syncs.seconds),
+    counter(
+      'hoplog_journal_unsynced_sends_total',
+      'Batches sent before their sequence numbers were on the disk: it took too long',
+      () => syncs.givenUp,
+    ),
+    counter(
+      'hoplog_journal_unreadable_bytes_total',
+      'Bytes of batches found damaged after a crash',
+      () => counters.lostBytes + (delivery?.lostBytes ?? 0),
+    ),
+    counter(
+      'hoplog_journal_machine_stops_total',
+      'Starts after the machine went down under hoplog: the log names what may be lost',
+      () => counters.machineStops,
+    ),
+    counter(
+      'hoplog_journal_recycled_segments_total',
+      'Oldest segments overwritten in local mode',
+      () => counters.recycledSegments,
+    ),
+    counter(
+      'hoplog_journal_refused_segments_total',
+      'Segments given up because fdatasync failed',
+      () => counters.refusedSegments,
+    ),
+  ];
+}
+
+function kafkaMetrics(delivery: DeliveryParts | undefined): Family[] {
+  const counters = delivery?.counters;
+  return [
+    gauge(
+      'hoplog_ready',
+      '1 = Kafka takes records, or local mode',
+      () => (delivery?.trouble === undefined ? 1 : 0),
+      'min',
+    ),
+    histogram(
+      'hoplog_acknowledge_seconds',
+      'Age of a batch, from its first record, when Kafka acknowledged it',
+      delivery?.acknowledgeSeconds ?? new Histogram([]),
+    ),
+    counter(
+      'hoplog_batches_acknowledged_total',
+      'Batches that Kafka acknowledged',
+      () => counters?.acknowledgedBatches ?? 0,
+    ),
+    gauge('hoplog_batches_in_flight', 'Batches sent and unanswered', () => delivery?.inFlight ?? 0),
+    counter('hoplog_kafka_retries_total', 'Batches sent again', () => counters?.retries ?? 0),
+    counter(
+      'hoplog_kafka_errors_total',
+      'Batches that a broker refused or did not answer for, by Kafka error',
+      () => [...(counters?.refusals ?? [])].map(([error, count]): Labelled => [{ error }, count]),
+    ),
+    gauge('hoplog_kafka_connections', 'Brokers connected', () => delivery?.connections ?? 0),
+  ];
+}
+
+function runtimeMetrics({ eventLoop }: Parts): Family[] {
+  return [
+    ...(eventLoop
+      ? [
+          histogram(
+            'hoplog_event_loop_delay_seconds',
+            'How late a timer was, ten times a second: what held the event loop',
+            eventLoop.seconds,
+          ),
+        ]
+      : []),
+    counter('process_cpu_seconds_total', 'User and system CPU time', () => {
+      const { user, system } = process.cpuUsage();
+      return (user + system) / 1e6;
+    }),
+    gauge('process_resident_memory_bytes', 'Resident memory', () => process.memoryUsage.rss()),
+  ];
 }

@@ -21,8 +21,8 @@ function option<Value>(
 
 const line = text(/^[^\0\r\n]*$/, 'must be one line');
 
-function secret(meaning: string): Option<string> & { readonly secret: true } {
-  return { fallback: '', meaning, schema: line, secret: true };
+function secret(meaning: string, schema = line): Option<string> & { readonly secret: true } {
+  return { fallback: '', meaning, schema, secret: true };
 }
 
 const BYTE_UNITS = { B: 1, KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30, TiB: 2 ** 40 } as const;
@@ -107,6 +107,13 @@ export const OPTIONS = {
     z.union([z.literal('off'), port], { error: 'must be a port from 0 to 65535, or off' }),
     'its port; 0 = a free one, `off` = none',
   ),
+  ADMIN_TOKEN: secret(
+    'bearer token they want, `/live` aside; needed where ADMIN_HOST is not loopback; never a flag',
+    text(
+      /^[A-Za-z0-9._~+/=-]*$/,
+      'must be one line, without spaces, of the characters A-Z a-z 0-9 . _ ~ + / = -',
+    ),
+  ),
   REDIRECT_TO: option('http://google.com', location, 'where requests are sent'),
   REDIRECT_STATUS: option(
     '301',
@@ -188,10 +195,15 @@ export const OPTIONS = {
     oneOf('drop', 'refuse'),
     'journal full and Kafka away: `drop` and count new records, or `refuse` requests with 503',
   ),
+  DRAIN_DELAY_MS: option(
+    '0',
+    integer(0, MILLISECONDS_MAX, 'ms'),
+    'SIGTERM: answer so long with `/ready` at 503 before the port closes, for load balancers, ms',
+  ),
   SHUTDOWN_MS: option(
     '10000',
     integer(0, MILLISECONDS_MAX, 'ms'),
-    'SIGTERM: time to deliver what is left, ms; the rest goes out at the next start',
+    'then: time to deliver what is left, ms; the rest goes out at the next start',
   ),
 } as const satisfies Record<string, Option<unknown>>;
 

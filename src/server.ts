@@ -3,10 +3,12 @@
 import { availableParallelism } from 'node:os';
 import pino, { type Logger } from 'pino';
 import { type Config, ConfigError, configReference, readCommandLine, type Seat } from './config.ts';
+import { exposition, readMetrics } from './exposition.ts';
 import { listenAdmin } from './http/admin.ts';
 import { checkHost, ListenerUnusable } from './http/listener.ts';
 import { JournalUnusable } from './journal/journal-directory.ts';
 import { TopicUnreadable } from './kafka/topic-reader.ts';
+import { serverMetrics } from './metrics.ts';
 import { RecordKindUnusable } from './record/load-record-kind.ts';
 import { describeServer, Service } from './service.ts';
 import { tail } from './tools/tail.ts';
@@ -53,14 +55,17 @@ async function serveAlone(config: Config, log: Logger): Promise<void> {
   const { ADMIN_HOST, ADMIN_PORT } = config;
   if (ADMIN_PORT !== 'off') await checkHost('ADMIN_HOST', ADMIN_HOST);
   const service = await Service.open(config, log);
+  let { ADMIN_TOKEN } = config;
+  const server = serverMetrics({ workers: 1, restarts: 0 });
   const admin =
     ADMIN_PORT === 'off'
       ? undefined
       : listenAdmin({
           hostname: ADMIN_HOST,
           port: ADMIN_PORT,
-          trouble: () => service.trouble,
-          metrics: () => service.metrics.exposition(),
+          token: () => ADMIN_TOKEN,
+          troubles: () => service.troubles,
+          metrics: () => exposition([service.report(), readMetrics(server)]),
         });
   service.start();
   let stopping = false;
@@ -74,7 +79,9 @@ async function serveAlone(config: Config, log: Logger): Promise<void> {
   process.on('SIGINT', stop);
   // Unheard it would end the process.
   process.on('SIGUSR2', () => log.warn('only WORKERS=2 or more are replaced without a pause'));
-  process.on('SIGHUP', () => service.reload());
+  process.on('SIGHUP', () => {
+    ADMIN_TOKEN = service.reload()?.ADMIN_TOKEN ?? ADMIN_TOKEN;
+  });
   // Last: whoever reads this line may send signals from now on.
   log.info({ url: service.url, admin: admin?.url.origin }, describeServer(config, service.url));
 }

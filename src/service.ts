@@ -17,7 +17,9 @@ import { type DeviationReport, Deviations } from './kafka/deviations.ts';
 import { Quarantine } from './kafka/quarantine.ts';
 import { readSecurity } from './kafka/security.ts';
 import { Topic } from './kafka/topic.ts';
-import { Metrics, metricSource } from './metrics.ts';
+import { EventLoopDelay } from './event-loop.ts';
+import { type Family, type MetricsReport, readMetrics } from './exposition.ts';
+import { processMetrics } from './metrics.ts';
 import { type KeyPair, readKeyPair } from './pem.ts';
 import { Batcher } from './record/batcher.ts';
 import { idOf, reportDamage } from './record/damage.ts';
@@ -30,9 +32,10 @@ import packageJson from '../package.json';
 
 /** Of JOURNAL_BYTES, and besides it, for batches that no broker takes. */
 const QUARANTINE_SHARE = 1 / 16;
+/** What /ready says from the first signal on. */
+export const SHUTTING_DOWN = 'shutting down';
 
 export class Service {
-  readonly metrics: Metrics;
   readonly #config: Config;
   readonly #seat: Seat | undefined;
   readonly #log: Logger;
@@ -44,6 +47,9 @@ export class Service {
   readonly #cluster: Cluster | undefined;
   readonly #delivery: Delivery | undefined;
   readonly #listener: Listener;
+  /** Measured where somebody can ask for it. */
+  readonly #eventLoop: EventLoopDelay | undefined;
+  readonly #metrics: readonly Family[];
   #stopping = false;
 
   /**
@@ -88,23 +94,33 @@ export class Service {
       this.#batcher,
       this.#journal,
     );
-    this.metrics = new Metrics(
-      metricSource({
-        listener: this.#listener,
-        batcher: this.#batcher,
-        journal: this.#journal,
-        delivery: this.#delivery,
-      }),
-    );
+    this.#eventLoop = config.ADMIN_PORT === 'off' ? undefined : new EventLoopDelay();
+    this.#metrics = processMetrics({
+      listener: this.#listener,
+      batcher: this.#batcher,
+      journal: this.#journal,
+      delivery: this.#delivery,
+      eventLoop: this.#eventLoop,
+    });
   }
 
   get url(): string {
     return this.#listener.url;
   }
 
-  /** Why it is not ready; undefined = it is. */
-  get trouble(): string | undefined {
-    return this.#stopping ? 'shutting down' : this.#delivery?.trouble;
+  /** Why it is not ready; none = it is. */
+  get troubles(): string[] {
+    const { JOURNAL_FULL } = this.#config;
+    const refuses = JOURNAL_FULL === 'refuse' && this.#journal.full;
+    return [
+      this.#stopping && SHUTTING_DOWN,
+      refuses && 'the journal is full: requests are refused',
+      this.#delivery?.trouble,
+    ].filter((trouble) => typeof trouble === 'string');
+  }
+
+  report(): MetricsReport {
+    return readMetrics(this.#metrics);
   }
 
   /** Begins to deliver. */
@@ -130,23 +146,33 @@ export class Service {
     return this.#listener.linger(this.#config.SHUTDOWN_MS);
   }
 
-  /** Secrets, certificates and keys are read again. What cannot be used leaves all as it was. */
-  reload(): void {
-    if (this.#stopping) return;
+  /**
+   * Secrets, certificates and keys are read again. What cannot be used leaves all as it was.
+   * @returns what was read
+   */
+  reload(): Config | undefined {
+    if (this.#stopping) return undefined;
     try {
       const { config } = readCommandLine(process.argv.slice(2));
       this.#cluster?.secure(readSecurity(config));
       this.#delivery?.refresh();
       this.#log.info('SIGHUP: secrets and certificates are read again');
+      return config;
     } catch (error) {
       if (!(error instanceof ConfigError)) throw error;
       this.#log.error({ reason: error.message }, 'SIGHUP: nothing is changed');
+      return undefined;
     }
   }
 
-  /** Refuse, drain, flush, sync; whatever Kafka has not confirmed by SHUTDOWN_MS stays journalled. */
+  /**
+   * Not ready for DRAIN_DELAY_MS, so that load balancers send no more; then refuse, drain, flush, sync.
+   * Whatever Kafka has not confirmed SHUTDOWN_MS later stays journalled.
+   */
   async shutDown(): Promise<void> {
+    const hasLeft = this.#stopping;
     this.#stopping = true;
+    if (!hasLeft) await Bun.sleep(this.#config.DRAIN_DELAY_MS);
     const deadline = performance.now() + this.#config.SHUTDOWN_MS;
     const left = (): number => Math.max(0, deadline - performance.now());
     await Promise.race([this.#listener.drain(), Bun.sleep(left())]);
@@ -157,6 +183,7 @@ export class Service {
     await Promise.race([this.#delivery?.stop(), Bun.sleep(left())]);
     await Promise.race([this.#journal.close(), Bun.sleep(left() + 100)]);
     this.#claim?.[Symbol.dispose]();
+    this.#eventLoop?.[Symbol.dispose]();
     if (kept === 0) this.#log.info('stopped');
     else this.#log.warn({ bytes: kept }, 'stopped; the journal keeps what Kafka has not confirmed');
   }
@@ -208,7 +235,6 @@ export class Service {
       onError: this.#onJournalError,
       onHole: this.#onHole,
       onMachineStopped: this.#onMachineStopped,
-      onAcknowledged: (ageMs) => this.metrics.observeAcknowledged(ageMs),
       onTakenOver: (journal, bytes) =>
         log.info({ journal, bytes }, 'took over a journal that nobody uses'),
       onEmptied: (journal, records) => log.info({ journal, records }, 'delivered what was in it'),

@@ -46,7 +46,7 @@ test('the rules below look at something', () => {
   expect(filesOf('test/**/*.test.ts').length).toBeGreaterThan(20);
   expect(importsOf('src/service.ts')).toContain('src/kafka/delivery.ts');
   expect(importsOf('src/kafka/cluster.ts')).toContain('kafkajs/src/broker/index.js');
-  expect(importsOf('src/metrics.ts')).toContain('prom-client');
+  expect(importsOf('src/exposition.ts')).toContain('prom-client');
 });
 
 describe('imports go http → record → journal ← kafka', () => {

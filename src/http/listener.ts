@@ -35,6 +35,7 @@ export interface ListenerCounters {
   redirected: number;
   methodNotAllowed: number;
   refused: number;
+  failed: number;
 }
 
 /** The address cannot be listened on: the message says why and what to do. */
@@ -43,7 +44,15 @@ export class ListenerUnusable extends Error {
 }
 
 export class Listener {
-  readonly counters: ListenerCounters = { redirected: 0, methodNotAllowed: 0, refused: 0 };
+  readonly counters: ListenerCounters = {
+    redirected: 0,
+    methodNotAllowed: 0,
+    refused: 0,
+    failed: 0,
+  };
+  /** Of the redirects. */
+  readonly status: number;
+  readonly outcome: string;
   readonly #server: Server<undefined>;
   #socket: ListeningSocket | undefined;
   #draining = false;
@@ -52,6 +61,8 @@ export class Listener {
   constructor(options: ListenerOptions, batcher: Batcher, journal: Journal) {
     const { redirect, refuseWhenFull } = options;
     const { counters } = this;
+    this.status = redirect.status;
+    this.outcome = redirect.outcome;
     const fetch = (request: Request, server: Server<undefined>): Response => {
       const { method } = request;
       if (method !== 'GET' && method !== 'HEAD') {
@@ -69,7 +80,8 @@ export class Listener {
       counters.redirected++;
       return new Response(null, this.#draining ? redirect.lastInit : redirect.init);
     };
-    this.#server = listen({ ...options, fetch });
+    const onError = (): void => void counters.failed++;
+    this.#server = listen({ ...options, fetch, onError });
   }
 
   /** `http(s)://host:port`, with the port the kernel chose where 0 was asked for. */
@@ -148,8 +160,10 @@ function listen({
   sharedPort,
   tls,
   fetch,
+  onError,
 }: Pick<ListenerOptions, 'hostname' | 'port' | 'sharedPort' | 'tls'> & {
   fetch: (request: Request, server: Server<undefined>) => Response;
+  onError?: () => void;
 }): Server<undefined> {
   try {
     return Bun.serve({
@@ -160,7 +174,10 @@ function listen({
       fetch,
       idleTimeout: IDLE_TIMEOUT_S,
       maxRequestBodySize: REQUEST_BODY_BYTES_MAX,
-      error: () => new Response(null, { status: 500 }),
+      error: () => {
+        onError?.();
+        return new Response(null, { status: 500 });
+      },
     });
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;

@@ -127,13 +127,30 @@ export class Journal extends Backlog {
     return this.#store.bytes;
   }
 
+  /** It takes no more of the disk. */
+  get bytesMax(): number {
+    return this.#options.journalBytes;
+  }
+
+  /** Bytes for records until it is full: the rest of the active segment, and segments to come. */
+  get freeBytes(): number {
+    const { journalBytes, batchBytes, recycleOldest } = this.#options;
+    if (recycleOldest) return journalBytes;
+    const segmentBytes = segmentBytesFor(journalBytes, batchBytes);
+    const taken = this.chain.reduce((sum, segment) => sum + segment.bytes, 0);
+    const toCome = Math.floor((journalBytes - taken) / segmentBytes) * segmentBytes;
+    const end = this.#open.count > 0 ? this.#open.end : this.#nextPosition;
+    const rest = this.#active.retired ? 0 : this.#active.bytes - end;
+    return Math.max(0, toCome + rest - RESERVE_BYTES);
+  }
+
   /** Is it kept in memory only (tmpfs), where a power cut or the end of a container takes it? */
   get isVolatile(): boolean {
     return isVolatile(this.#options.directory);
   }
 
   /** Rounds of fdatasync, the seconds they took, and the batches that were not made to wait for one. */
-  get syncs(): { readonly rounds: number; readonly seconds: number; readonly givenUp: number } {
+  get syncs(): Pick<Syncer, 'rounds' | 'seconds' | 'givenUp'> {
     return this.syncer;
   }
 

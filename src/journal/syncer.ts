@@ -4,6 +4,7 @@
 // It goes in rounds, each over all that is dirty when its turn comes: what is written before a round
 // begins is on the disk when it has ended, so one round serves everybody who came before it.
 
+import { Histogram } from '../histogram.ts';
 import type { Segment } from './segment.ts';
 
 /**
@@ -11,6 +12,7 @@ import type { Segment } from './segment.ts';
  * healthy fdatasync (0.2 to 30 ms) and a busy disk's (2 s), and half of SHUTDOWN_MS.
  */
 export const ROUND_MS_MAX = 5000;
+const ROUND_SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
 
 export interface SyncerOptions {
   readonly syncMs: number;
@@ -31,7 +33,7 @@ export interface SyncerOptions {
 export class Syncer {
   /** Rounds that have ended. */
   rounds = 0;
-  seconds = 0;
+  readonly seconds = new Histogram(ROUND_SECONDS);
   /** Those that waited and were sent away. */
   givenUp = 0;
   readonly #options: SyncerOptions;
@@ -97,7 +99,7 @@ export class Syncer {
     const patience = setTimeout(() => this.#giveUpWaiting(), ROUND_MS_MAX);
     this.#running = this.#syncDirty().finally(() => {
       clearTimeout(patience);
-      this.seconds += (performance.now() - started) / 1000;
+      this.seconds.observe((performance.now() - started) / 1000);
       this.#finish();
     });
     return this.#running;

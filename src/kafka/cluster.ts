@@ -117,9 +117,9 @@ export class Cluster {
     this.#security = security;
   }
 
-  /** Brokers connected or connecting. */
+  /** Brokers connected. */
   get connections(): number {
-    return this.#links.size;
+    return [...this.#open].filter(({ connection }) => connection.isConnected()).length;
   }
 
   /** From now on connections are made with these credentials; what is on its way may finish. */

@@ -7,12 +7,14 @@ import type { Journal } from '../journal/journal.ts';
 import { JournalLocked } from '../journal/journal-directory.ts';
 import { OrphanedJournal } from '../journal/orphaned-journal.ts';
 import type { Hole } from '../journal/recovery.ts';
+import { Histogram } from '../histogram.ts';
 import type { Deviations } from './deviations.ts';
 import { noCounts, Producer, type ProducerCounters, type ProducerOptions } from './producer.ts';
 import type { Topic } from './topic.ts';
 
 /** How often it looks for orphans. */
 const LOOK_MS = 3000;
+const ACKNOWLEDGE_SECONDS = [0.01, 0.05, 0.1, 0.25, 0.5, 1, 1.5, 2, 5, 10, 30, 60, 300, 3600];
 
 export interface DeliveryOptions extends ProducerOptions {
   /** JOURNAL_DIR. */
@@ -22,8 +24,6 @@ export interface DeliveryOptions extends ProducerOptions {
   /** Of an orphan, as a journal's: journal.ts. */
   readonly onHole: (hole: Hole, directory: string) => void;
   readonly onMachineStopped: (newest: Uint8Array | undefined, directory: string) => void;
-  /** Milliseconds from a batch's first record to its acknowledgement. */
-  readonly onAcknowledged: (ageMs: number) => void;
   readonly onTakenOver: (directory: string, bytes: number) => void;
   readonly onEmptied: (directory: string, records: number) => void;
 }
@@ -31,6 +31,8 @@ export interface DeliveryOptions extends ProducerOptions {
 export class Delivery {
   readonly counters: ProducerCounters;
   readonly deviations: Deviations;
+  /** From a batch's first record to its acknowledgement. */
+  readonly acknowledgeSeconds = new Histogram(ACKNOWLEDGE_SECONDS);
   /** Bytes of orphans that should have been batches and were not readable. */
   lostBytes = 0;
   readonly #topic: Topic;
@@ -57,6 +59,11 @@ export class Delivery {
 
   get inFlight(): number {
     return this.#producers.reduce((sum, producer) => sum + producer.inFlight, 0);
+  }
+
+  /** Brokers connected. */
+  get connections(): number {
+    return this.#topic.connections;
   }
 
   /** Journals that were taken over and are not empty yet. */
@@ -96,7 +103,7 @@ export class Delivery {
 
   #newProducer(journal: Journal | OrphanedJournal, options: ProducerOptions): Producer {
     const producer = new Producer(journal, this.#topic, options, this.counters);
-    producer.onAcknowledged = this.#options.onAcknowledged;
+    producer.onAcknowledged = (ageMs) => this.acknowledgeSeconds.observe(ageMs / 1000);
     return producer;
   }
 

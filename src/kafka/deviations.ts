@@ -4,19 +4,22 @@
 
 import { readBatchHeader } from '../record-batch.ts';
 
-/** What became of the records. */
-export type Deviation = 'lost' | 'put aside' | 'may be twice' | 'redated';
+/** What may become of records, and why. */
+const CAUSES = {
+  lost: ['too large for the broker'],
+  'put aside': ['too large for the broker', 'corrupt to the broker', 'damaged in the journal'],
+  'may be twice': [
+    'sent with acks=1',
+    'placed in another topic or cluster',
+    'producer forgotten by the broker',
+    'DescribeProducers refused',
+    'sequences refused',
+  ],
+  redated: ['dated ahead of the broker'],
+} as const;
 
-export type DeviationCause =
-  | 'too large for the broker'
-  | 'corrupt to the broker'
-  | 'damaged in the journal'
-  | 'dated ahead of the broker'
-  | 'sent with acks=1'
-  | 'placed in another topic or cluster'
-  | 'producer forgotten by the broker'
-  | 'DescribeProducers refused'
-  | 'sequences refused';
+export type Deviation = keyof typeof CAUSES;
+export type DeviationCause = (typeof CAUSES)[Deviation][number];
 
 export interface DeviationReport {
   readonly deviation: Deviation;
@@ -29,7 +32,13 @@ export interface DeviationReport {
 export type DeviationCounts = ReadonlyMap<Deviation, ReadonlyMap<DeviationCause, number>>;
 
 export class Deviations {
-  readonly #counts = new Map<Deviation, Map<DeviationCause, number>>();
+  // With their zeros: Prometheus sees no increase in a series that begins with its first count.
+  readonly #counts = new Map(
+    Object.entries(CAUSES).map(([deviation, causes]) => [
+      deviation as Deviation,
+      new Map<DeviationCause, number>(causes.map((cause) => [cause, 0])),
+    ]),
+  );
   readonly #onDeviation: (report: DeviationReport) => void;
 
   constructor(onDeviation: (report: DeviationReport) => void) {

@@ -40,6 +40,10 @@ export class Topic implements Inquiries {
     this.#options = options;
   }
 
+  get connections(): number {
+    return this.#cluster.connections;
+  }
+
   /** @throws {TopicUnusable} {BrokerUnreachable} or Error: no partition has a leader just now */
   async partitions(): Promise<readonly PartitionMetadata[]> {
     const { name } = this.#options;

@@ -204,7 +204,7 @@ function unknowns(report: Report): string[] {
   if (arrived > 0) {
     lines.push(
       `what is still on its way: ${arrived} records arrived meanwhile; what is missing now may be ` +
-        'in a journal, so look again when hoplog_backlog_bytes is 0',
+        'in a journal, so look again when hoplog_journal_backlog_bytes is 0',
     );
   }
   return lines;

@@ -1,7 +1,14 @@
 // All workers of a supervisor, as one to whoever asks on the admin port. What ended workers have counted
 // stays counted: to Prometheus a counter that falls has begun anew.
 
-import { countersOf, crewExposition, mergeReports, type MetricsReport } from '../metrics.ts';
+import {
+  countedIn,
+  exposition,
+  mergeReports,
+  type MetricsReport,
+  readMetrics,
+} from '../exposition.ts';
+import { serverMetrics } from '../metrics.ts';
 import type { Report } from './messages.ts';
 
 /** A worker that does not answer for so long is in trouble. */
@@ -43,33 +50,34 @@ export class Crew<Member extends CrewMember> {
    * Why the crew is not ready: what is wrong with any worker that serves. One that is missing is no
    * reason, for the others answer in its place.
    */
-  async trouble(): Promise<string | undefined> {
+  async troubles(): Promise<string[]> {
     const serving = this.members.filter(({ state }) => state === 'serving');
-    if (serving.length === 0) return 'no worker serves';
+    if (serving.length === 0) return ['no worker serves'];
     const troubles = await Promise.all(
       serving.map(async (worker) => {
         const report = await worker.freshReport(REPORT_MAX_MS);
-        const trouble = report ? report.trouble : 'does not answer';
-        return trouble === undefined ? [] : [`worker ${worker.seat.worker}: ${trouble}`];
+        const reasons = report ? report.troubles : ['does not answer'];
+        return reasons.map((reason) => `worker ${worker.seat.worker}: ${reason}`);
       }),
     );
-    return troubles.flat().join('; ') || undefined;
+    return troubles.flat();
   }
 
   /** Prometheus text; of a worker that does not answer, what it last said. */
   async exposition(): Promise<string> {
     const { members } = this;
     await Promise.all(members.map((worker) => worker.freshReport(REPORT_MAX_MS)));
-    const reports = members.flatMap(({ report }) => report?.metrics ?? []);
+    const reports = members.flatMap(({ report }) => (report ? [report.metrics] : []));
     if (this.#past) reports.push(await this.#past);
     const workers = members.filter(({ state }) => state === 'serving').length;
-    return crewExposition(reports, { workers, restarts: this.restarts });
+    const crew = serverMetrics({ workers, restarts: this.restarts });
+    return exposition([...reports, readMetrics(crew)]);
   }
 
   #remove(member: Member): void {
     this.#members.delete(member);
     if (!member.report) return;
-    const ended = countersOf(member.report.metrics);
+    const ended = countedIn(member.report.metrics);
     const past = this.#past;
     // Set at once, so that no question in between finds neither the member nor what it counted.
     this.#past = past?.then((before) => mergeReports([before, ended])) ?? Promise.resolve(ended);

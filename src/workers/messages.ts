@@ -2,7 +2,7 @@
 // them. The supervisor asks, the worker answers; on its own it says once that it serves. To end it takes
 // a signal, as for any server: that works in whatever state a worker is.
 
-import type { MetricsReport } from '../metrics.ts';
+import type { MetricsReport } from '../exposition.ts';
 
 export type Question =
   /** Answered with a `Report`. */
@@ -26,7 +26,7 @@ export type FromWorker =
   | { readonly id: number; readonly report?: Report; readonly failure?: string };
 
 export interface Report {
-  /** Why it is not ready. */
-  readonly trouble: string | undefined;
+  /** Why it is not ready; none = it is. */
+  readonly troubles: readonly string[];
   readonly metrics: MetricsReport;
 }

@@ -3,19 +3,19 @@
 // and has no journal. Should it be killed, its workers notice and end in order.
 
 import type { Logger } from 'pino';
-import type { Config } from '../config.ts';
+import { type Config, ConfigError, readCommandLine } from '../config.ts';
 import { listenAdmin } from '../http/admin.ts';
 import { checkHost, claimPort } from '../http/listener.ts';
 import { claimServer } from '../journal/journal-lock.ts';
 import { backOffMs } from '../kafka/errors.ts';
-import { describeServer } from '../service.ts';
+import { describeServer, SHUTTING_DOWN } from '../service.ts';
 import { Crew } from './crew.ts';
 import { WorkerProcess } from './worker-process.ts';
 
 /** A worker that served so long is well: its next end is a first one. */
 const HEALTHY_MS = 60_000;
 const RESTART_MAX_MS = 30_000;
-/** Beyond SHUTDOWN_MS, until a worker is killed. */
+/** Beyond DRAIN_DELAY_MS and SHUTDOWN_MS, until a worker is killed. */
 const STOP_MARGIN_MS = 3000;
 
 /** One of the workers, whichever process is it at the moment. */
@@ -37,6 +37,7 @@ export class Supervisor {
   #state: 'starting' | 'running' | 'stopping' = 'starting';
   #replacing = false;
   #exitCode = 0;
+  #adminToken: string;
 
   /** @throws what is unusable, in one line */
   static async start(config: Config, workers: number, log: Logger): Promise<void> {
@@ -54,6 +55,7 @@ export class Supervisor {
     log: Logger,
   ) {
     this.#config = config;
+    this.#adminToken = config.ADMIN_TOKEN;
     this.#log = log;
     this.#claim = claim;
     this.#port = port;
@@ -65,7 +67,7 @@ export class Supervisor {
   async #start(): Promise<void> {
     process.on('SIGTERM', (signal) => void this.#stop(signal));
     process.on('SIGINT', (signal) => void this.#stop(signal));
-    process.on('SIGHUP', () => this.#signalAll('SIGHUP'));
+    process.on('SIGHUP', () => this.#reload());
     process.on('SIGUSR2', () => void this.#replaceAll());
     // The first one alone: what it cannot do none can, and it has said why.
     const [first, ...others] = this.#places;
@@ -95,10 +97,22 @@ export class Supervisor {
     const server = listenAdmin({
       hostname: ADMIN_HOST,
       port: ADMIN_PORT,
-      trouble: () => (this.#state === 'stopping' ? 'shutting down' : this.#crew.trouble()),
+      token: () => this.#adminToken,
+      troubles: () => (this.#state === 'stopping' ? [SHUTTING_DOWN] : this.#crew.troubles()),
       metrics: () => this.#crew.exposition(),
     });
     return server.url.origin;
+  }
+
+  #reload(): void {
+    this.#signalAll('SIGHUP');
+    try {
+      this.#adminToken = readCommandLine(process.argv.slice(2)).config.ADMIN_TOKEN;
+    } catch (error) {
+      // The workers say so, too.
+      if (!(error instanceof ConfigError)) throw error;
+      this.#log.error({ reason: error.message }, 'SIGHUP: the admin token is not changed');
+    }
   }
 
   #spawn(worker: number, place: Place): WorkerProcess {
@@ -165,10 +179,14 @@ export class Supervisor {
     this.#state = 'stopping';
     for (const { restartTimer } of this.#places) clearTimeout(restartTimer);
     this.#signalAll('SIGTERM');
-    setTimeout(() => {
-      this.#log.warn('workers that did not end in time are killed; their journals are kept');
-      this.#signalAll('SIGKILL');
-    }, this.#config.SHUTDOWN_MS + STOP_MARGIN_MS);
+    const { DRAIN_DELAY_MS, SHUTDOWN_MS } = this.#config;
+    setTimeout(
+      () => {
+        this.#log.warn('workers that did not end in time are killed; their journals are kept');
+        this.#signalAll('SIGKILL');
+      },
+      DRAIN_DELAY_MS + SHUTDOWN_MS + STOP_MARGIN_MS,
+    );
     await this.#crew.ended();
     this.#claim[Symbol.dispose]();
     this.#log.info('all workers have stopped');

@@ -57,9 +57,8 @@ class Worker {
     void this.#service.linger().then(() => this.#end());
   }
 
-  async #report(): Promise<Report> {
-    const { trouble, metrics } = this.#service;
-    return { trouble, metrics: await metrics.report() };
+  #report(): Report {
+    return { troubles: this.#service.troubles, metrics: this.#service.report() };
   }
 
   /** Once, whoever asks. */
@@ -70,7 +69,7 @@ class Worker {
 
   async #shutDown(): Promise<void> {
     await this.#service.shutDown();
-    send({ last: await this.#report() });
+    send({ last: this.#report() });
     process.exit(0);
   }
 }

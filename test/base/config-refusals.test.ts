@@ -147,13 +147,14 @@ const BAD: { readonly [Key in Name]?: readonly string[] } = {
   JOURNAL_BYTES: ['0', '131071', '17TiB', 'all'],
   JOURNAL_SYNC_MS: ['0', 'never'],
   JOURNAL_FULL: ['block', 'Drop'],
+  DRAIN_DELAY_MS: ['-1', '15s'],
   SHUTDOWN_MS: ['-1', '10s', '1e4'],
 };
 
 describe('secrets', () => {
   const SECRET = 'hunter2';
 
-  for (const name of ['KAFKA_SASL_PASSWORD', 'KAFKA_OAUTH_CLIENT_SECRET']) {
+  for (const name of ['ADMIN_TOKEN', 'KAFKA_SASL_PASSWORD', 'KAFKA_OAUTH_CLIENT_SECRET']) {
     test(`${name} is refused as a flag, which others can see, and not repeated`, () => {
       const flag = `--${flagOf(name)}`;
       for (const args of [[flag, SECRET], [`${flag}=${SECRET}`]]) {
@@ -169,6 +170,14 @@ describe('secrets', () => {
       expect(message).not.toContain(SECRET);
     });
   }
+
+  test('a token that no header can carry is refused without being repeated', () => {
+    for (const token of [`${SECRET} ${SECRET}`, `${SECRET}ä`, `"${SECRET}"`]) {
+      const message = refusal([], { ADMIN_TOKEN: token });
+      expect(message).toContain('of the characters');
+      expect(message).not.toContain(SECRET);
+    }
+  });
 
   test('a password in an address is refused without being repeated', () => {
     const message = refusal([], { KAFKA_OAUTH_TOKEN_URL: `https://me:${SECRET}@a.example/` });

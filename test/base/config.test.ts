@@ -38,6 +38,7 @@ const TABLE: { readonly [Key in Name]: readonly [unknown, string, unknown] } = {
   TLS_KEY: ['', '/etc/key.pem', '/etc/key.pem'],
   ADMIN_HOST: ['127.0.0.1', 'admin.example.org', 'admin.example.org'],
   ADMIN_PORT: [8081, 'off', 'off'],
+  ADMIN_TOKEN: ['', 'a-b._~+/c==', 'a-b._~+/c=='],
   REDIRECT_TO: ['http://google.com', 'https://a.example/b?c=d', 'https://a.example/b?c=d'],
   REDIRECT_STATUS: [301, '308', 308],
   RECORD: ['click', './my-record.ts', './my-record.ts'],
@@ -65,6 +66,7 @@ const TABLE: { readonly [Key in Name]: readonly [unknown, string, unknown] } = {
   JOURNAL_BYTES: [2 ** 30, '2GiB', 2 ** 31],
   JOURNAL_SYNC_MS: [1000, '2147483647', 2 ** 31 - 1],
   JOURNAL_FULL: ['drop', 'refuse', 'refuse'],
+  DRAIN_DELAY_MS: [0, '15000', 15_000],
   SHUTDOWN_MS: [10_000, '0', 0],
 };
 
@@ -87,6 +89,7 @@ const COMPANIES: readonly Record<string, string>[] = [
   OAUTH,
   { ...OAUTH, KAFKA_OAUTH_SCOPE: 'x' },
   { TLS_CERT: 'cert', TLS_KEY: 'key' },
+  { ADMIN_HOST: '0.0.0.0', ADMIN_TOKEN: 'x' },
 ];
 
 /** What else must be set where `name` is, or it would be refused. */

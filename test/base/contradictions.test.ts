@@ -30,6 +30,10 @@ const REFUSED: readonly (readonly [string, Options, readonly string[]])[] = [
     { KAFKA_TLS: 'on', KAFKA_TLS_KEY: 'b.pem' },
     ['KAFKA_TLS_CERT'],
   ],
+  ...['0.0.0.0', '::', '10.0.0.1', '127.example.org', 'localhost.example.org'].map(
+    (host) =>
+      [`an admin port on ${host} without a token`, { ADMIN_HOST: host }, ['ADMIN_TOKEN']] as const,
+  ),
   ['a public certificate without its key', { TLS_CERT: 'a.pem' }, ['TLS_KEY']],
   ['a CA without TLS', { KAFKA_TLS_CA: 'a.pem' }, ['KAFKA_TLS_CA', 'KAFKA_TLS is off']],
   ['a client certificate without TLS', PAIR, ['KAFKA_TLS_CERT', 'KAFKA_TLS is off']],
@@ -83,6 +87,9 @@ describe('refused', () => {
 });
 
 const TAKEN: readonly Options[] = [
+  ...['localhost', '127.0.0.1', '127.9.9.9', '::1'].map((host) => ({ ADMIN_HOST: host })),
+  { ADMIN_HOST: '0.0.0.0', ADMIN_TOKEN: SECRET },
+  { ADMIN_HOST: '0.0.0.0', ADMIN_PORT: 'off' },
   { KAFKA_TLS: 'on' },
   { KAFKA_TLS: 'on', KAFKA_TLS_CA: 'ca.pem', ...PAIR },
   { KAFKA_SASL_MECHANISM: 'plain', ...LOGIN },
@@ -93,7 +100,7 @@ const TAKEN: readonly Options[] = [
 
 describe('taken', () => {
   for (const options of TAKEN) {
-    test(Object.keys(options).join(', '), () => {
+    test(new URLSearchParams(options).toString(), () => {
       expect(readCommandLine([], { ...options }).config).toMatchObject(options);
     });
   }

@@ -93,7 +93,7 @@ describeKafka('hoplog with a backlog larger than its memory', () => {
       const { server } = await start({ ...target, JOURNAL_DIR: full });
       await using _server = server;
       let anonymousMax = 0;
-      const backlog = () => server.metric('hoplog_backlog_bytes');
+      const backlog = () => server.metric('hoplog_journal_backlog_bytes');
       const { ms: drainMs } = await timed(() =>
         waitFor(
           async () => {
@@ -115,7 +115,7 @@ describeKafka('hoplog with a backlog larger than its memory', () => {
       expect(fullMs).toBeLessThan(emptyMs * 2 + 250);
       expect(anonymousMax).toBeLessThan(ANONYMOUS_MAX_MIB);
       await expectOnceAndInOrder(records);
-      expect(await server.metric('hoplog_possibly_duplicated_total')).toBe(0);
+      expect(await server.metric('hoplog_records_possibly_duplicated_total')).toBe(0);
       expect(await server.metric('hoplog_journal_unreadable_bytes_total')).toBe(0);
       expect(await server.stop()).toBe(0);
     },

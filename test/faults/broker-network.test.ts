@@ -107,7 +107,9 @@ describeKafka('hoplog behind a proxy that makes faults', () => {
         await five.strikes(5);
         await sixth.strikes();
         await hoplog.delivers();
-        expect(await server.metric('hoplog_already_delivered_total')).toBeGreaterThanOrEqual(6);
+        expect(
+          await server.metric('hoplog_records_already_delivered_total'),
+        ).toBeGreaterThanOrEqual(6);
       }),
     TEST_MAX_MS,
   );
@@ -237,7 +239,7 @@ describeKafka('hoplog behind a proxy that makes faults', () => {
             await hoplog.delivers(200);
           }
           await admin.disconnect();
-          const refused = 'hoplog_kafka_refusals_total{error="NOT_LEADER_OR_FOLLOWER"}';
+          const refused = 'hoplog_kafka_errors_total{error="NOT_LEADER_OR_FOLLOWER"}';
           expect(await hoplog.server.metric(refused)).toBeGreaterThan(0);
         },
         { replicationFactor: 2, configs: { 'min.insync.replicas': 1 } },
@@ -310,14 +312,17 @@ describeKafka('hoplog behind a proxy that makes faults', () => {
         'slow-link',
         async ({ proxy, server, ...hoplog }) => {
           const link = proxy.slow({ delayMs: 100, jitterMs: 20, bytesPerSecond: 375_000 });
-          await waitFor(async () => (await server.metric('hoplog_backlog_bytes')) > BACKLOG_BYTES, {
-            timeoutMs: TEST_MAX_MS / 2,
-            what: 'a backlog to grow',
-          });
+          await waitFor(
+            async () => (await server.metric('hoplog_journal_backlog_bytes')) > BACKLOG_BYTES,
+            {
+              timeoutMs: TEST_MAX_MS / 2,
+              what: 'a backlog to grow',
+            },
+          );
           expect(await server.metric('hoplog_oldest_unacknowledged_seconds')).toBeGreaterThan(0.2);
           await hoplog.delivers(1_000);
           expect(link.hits).toBeGreaterThan(20);
-          expect(await server.metric('hoplog_dropped_total')).toBe(0);
+          expect(await server.metric('hoplog_records_dropped_total{cause="journal full"}')).toBe(0);
           expect((await server.ready()).status).toBe(200);
         },
         { load: { perSecond: 6_000 }, options: { BATCH_BYTES: 32_768 } },

@@ -119,7 +119,7 @@ describeKafka('hoplog and a clock that is wrong', () => {
       // Batches are named whole; the first and the last one began or ended with the clock right.
       expect(named.size - ids.size).toBeLessThan(2 * BATCH_RECORDS_MAX);
       expect((await server.ready()).status).toBe(200);
-      expect(await server.metric('hoplog_possibly_duplicated_total')).toBe(0);
+      expect(await server.metric('hoplog_records_possibly_duplicated_total')).toBe(0);
     },
     TEST_MAX_MS,
   );

@@ -23,7 +23,7 @@ const MIB = 2 ** 20;
 /** Sixty-four segments of 128 KiB: at 4,000 requests a second some twelve a second are used up. */
 const SMALL = { JOURNAL_BYTES: '8MiB', BATCH_BYTES: 16_384, FLUSH_INTERVAL_MS: 50 };
 const REFUSED = 'hoplog_journal_refused_segments_total';
-const DROPPED = 'hoplog_dropped_total';
+const DROPPED = 'hoplog_records_dropped_total{cause="journal full"}';
 
 describeKafka('hoplog on a disk that fails', () => {
   let kafka: KafkaCluster;
@@ -59,7 +59,7 @@ describeKafka('hoplog on a disk that fails', () => {
     await using server = await Server.start({ ...SMALL, ...target, ...options });
     const oracle = new Oracle();
     await using load = await Load.start(server.url, oracle, { perSecond: 4_000 });
-    await reaches(server, 'hoplog_appended_total', 1_000);
+    await reaches(server, 'hoplog_records_appended_total', 1_000);
     await fail(server);
     await reaches(server, REFUSED, 1);
     await reaches(server, DROPPED, 2_000);

@@ -75,15 +75,15 @@ describeKafka('hoplog on a disk that fills up', () => {
       };
       const oracle = new Oracle();
       await using load = await Load.start(server.url, oracle, { perSecond: 3_000 });
-      await counter('hoplog_appended_total', 1_000);
+      await counter('hoplog_records_appended_total', 1_000);
       {
         using _full = fillDisk(server.pid, dir.path);
-        await counter('hoplog_dropped_total', 5_000);
+        await counter('hoplog_records_dropped_total{cause="journal full"}', 5_000);
       }
-      const appended = await server.metric('hoplog_appended_total');
-      await counter('hoplog_appended_total', appended + 3_000);
+      const appended = await server.metric('hoplog_records_appended_total');
+      await counter('hoplog_records_appended_total', appended + 3_000);
       await load.stop();
-      const dropped = await server.metric('hoplog_dropped_total');
+      const dropped = await server.metric('hoplog_records_dropped_total{cause="journal full"}');
 
       await kafka.nodes[0]!.start();
       await server.delivered();

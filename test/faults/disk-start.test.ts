@@ -41,7 +41,7 @@ async function serves(options: Options): Promise<Server> {
   const server = await Server.start({ ...SMALL, ...options });
   const { status } = await fetch(server.url, { redirect: 'manual' });
   expect(status).toBe(301);
-  expect(await server.metric('hoplog_appended_total')).toBe(1);
+  expect(await server.metric('hoplog_records_appended_total')).toBe(1);
   return server;
 }
 
@@ -203,19 +203,23 @@ describe.skipIf(reason !== undefined)('fault 61: a journal copied without its ze
       using _full = fill(disk);
       const options = { ...SMALL, ...NO_KAFKA, JOURNAL_BYTES: bytes, JOURNAL_DIR: directory };
       await using server = await Server.start(options);
-      const kept = await server.metric('hoplog_backlog_bytes');
+      const kept = await server.metric('hoplog_journal_backlog_bytes');
       expect(kept).toBeGreaterThan(0);
       const after = new Oracle();
       await using load = await Load.start(server.url, after, { perSecond: 4_000 });
-      await waitFor(async () => (await server.metric('hoplog_dropped_total')) > 1_000, {
-        timeoutMs: REACTION_MAX_MS,
-        what: 'records to be dropped',
-      });
+      await waitFor(
+        async () =>
+          (await server.metric('hoplog_records_dropped_total{cause="journal full"}')) > 1_000,
+        {
+          timeoutMs: REACTION_MAX_MS,
+          what: 'records to be dropped',
+        },
+      );
       await load.stop();
       expect(server.ended).toBe(false);
       expect(after.answered()).toBe(after.issued);
-      expect(await server.metric('hoplog_appended_total')).toBe(0);
-      expect(await server.metric('hoplog_backlog_bytes')).toBe(kept);
+      expect(await server.metric('hoplog_records_appended_total')).toBe(0);
+      expect(await server.metric('hoplog_journal_backlog_bytes')).toBe(kept);
       expect(server.log.some(({ msg }) => msg.includes('fill the holes of'))).toBe(true);
       expect(await server.stop()).toBe(0);
     },
@@ -228,7 +232,7 @@ describe.skipIf(reason !== undefined)('fault 61: a journal copied without its ze
       using disk = loopDisk({ bytes: 24 * MIB });
       const directory = await sparseJournal(disk, new Oracle());
       await using server = await serves({ ...NO_KAFKA, JOURNAL_DIR: directory });
-      expect(await server.metric('hoplog_dropped_total')).toBe(0);
+      expect(await server.metric('hoplog_records_dropped_total{cause="journal full"}')).toBe(0);
       expect(segmentFiles(directory).every(existsSync)).toBe(true);
       expect(server.log.some(({ msg }) => msg.includes('fill the holes of'))).toBe(false);
     },

@@ -72,7 +72,7 @@ describeKafka('hoplog and a broker that forgot its producer', () => {
       {
         await using first = await Server.start(options);
         await using load = await Load.start(first.url, oracle, { perSecond: 2_000 });
-        await waitFor(async () => (await first.metric('hoplog_acknowledged_total')) > 500, {
+        await waitFor(async () => (await first.metric('hoplog_records_acknowledged_total')) > 500, {
           timeoutMs: 20_000,
           what: 'both partitions to know the producer',
         });
@@ -99,7 +99,7 @@ describeKafka('hoplog and a broker that forgot its producer', () => {
         new Set(['producer forgotten by the broker']),
       );
       expect(namedIn(lines).toSorted()).toEqual(twice.toSorted());
-      expect(await second.metric('hoplog_possibly_duplicated_total')).toBe(twice.length);
+      expect(await second.metric('hoplog_records_possibly_duplicated_total')).toBe(twice.length);
     },
     TEST_MAX_MS,
   );

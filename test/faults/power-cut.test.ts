@@ -163,7 +163,7 @@ class PowerCuts {
     for (let number = firstOfLife; number <= this.#oracle.issued; number++) {
       if (this.#oracle.isRedirected(number)) answered.push(number);
     }
-    const rounds = (): Promise<number> => server.metric('hoplog_journal_syncs_total');
+    const rounds = (): Promise<number> => server.metric('hoplog_journal_sync_seconds_count');
     // The next one to end may have begun before.
     const enough = (await rounds()) + 2;
     await waitFor(async () => (await rounds()) >= enough, {

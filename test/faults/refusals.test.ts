@@ -151,9 +151,10 @@ describeKafka('hoplog and brokers that refuse', () => {
       }
       const dump = await dumpLogSegments(readFileSync(String(alarms()[0]!['detail'])));
       expect(dump).toContain('isvalid: true');
-      const series = 'hoplog_deviations_total{deviation="put aside",cause="corrupt to the broker"}';
+      const series =
+        'hoplog_records_deviated_total{deviation="put aside",cause="corrupt to the broker"}';
       expect(await server.metric(series)).toBe(missing.length);
-      expect(await server.metric('hoplog_possibly_duplicated_total')).toBe(0);
+      expect(await server.metric('hoplog_records_possibly_duplicated_total')).toBe(0);
       expect((await server.ready()).status).toBe(200);
     },
     TEST_MAX_MS,
@@ -198,7 +199,7 @@ describeKafka('hoplog and brokers that refuse', () => {
         const { NOT_ENOUGH_REPLICAS: code } = CODE;
         const fault = proxy.inflict({ kind: 'refused', code }, { api: 'produce', partition: 1 });
         expect(await hoplog.readyBecomes(503)).toBe('NOT_ENOUGH_REPLICAS');
-        const acknowledged = () => hoplog.server.metric('hoplog_acknowledged_total');
+        const acknowledged = () => hoplog.server.metric('hoplog_records_acknowledged_total');
         const [acknowledgedBefore, answeredBefore] = [
           await acknowledged(),
           hoplog.oracle.answered(),

@@ -46,7 +46,7 @@ describeKafka('hoplog and a topic that is not as it should be', () => {
     await waitFor(
       async () => {
         const last = acknowledged;
-        acknowledged = await server.metric('hoplog_acknowledged_total');
+        acknowledged = await server.metric('hoplog_records_acknowledged_total');
         return acknowledged === last;
       },
       { timeoutMs: 10_000, what: 'the old topic to be silent', intervalMs: 200 },
@@ -89,7 +89,7 @@ describeKafka('hoplog and a topic that is not as it should be', () => {
       const before = await silence(server);
       await kafka.createTopic({ name: topic, partitions: 3 });
       await waitFor(
-        async () => (await server.metric('hoplog_acknowledged_total')) > before + 1_000,
+        async () => (await server.metric('hoplog_records_acknowledged_total')) > before + 1_000,
         {
           timeoutMs: 20_000,
           what: 'delivery to the new topic',
@@ -102,7 +102,7 @@ describeKafka('hoplog and a topic that is not as it should be', () => {
       );
       expect([twice, altered, invented, disordered]).toEqual([[], [], [], []]);
       // Found in the old topic by an inquiry, its acknowledgement lost: gone with it all the same.
-      const found = await server.metric('hoplog_already_delivered_total');
+      const found = await server.metric('hoplog_records_already_delivered_total');
       expect(delivered).toHaveLength(oracle.answered() - before - found);
       expect(oracle.answered()).toBe(oracle.issued);
       expect((await server.ready()).status).toBe(200);
@@ -124,18 +124,18 @@ describeKafka('hoplog and a topic that is not as it should be', () => {
       const before = await silence(server);
       await kafka.createTopic({ name: topic, partitions: 1 });
       await waitFor(
-        async () => (await server.metric('hoplog_acknowledged_total')) > before + 1_000,
+        async () => (await server.metric('hoplog_records_acknowledged_total')) > before + 1_000,
         { timeoutMs: 20_000, what: 'delivery to the new topic' },
       );
       await load.stop();
       await server.delivered();
       const { delivered, twice, altered, invented } = oracle.judge(await kafka.readTopic(topic));
       expect([twice, altered, invented]).toEqual([[], [], []]);
-      const found = await server.metric('hoplog_already_delivered_total');
+      const found = await server.metric('hoplog_records_already_delivered_total');
       expect(delivered).toHaveLength(oracle.answered() - before - found);
       // What the deletion left without an answer may be twice, for all that hoplog can know.
       const named = namedIn(server.log.filter(({ msg }) => msg === 'records may be twice'));
-      expect(await server.metric('hoplog_possibly_duplicated_total')).toBe(named.length);
+      expect(await server.metric('hoplog_records_possibly_duplicated_total')).toBe(named.length);
       await waitFor(async () => (await server.ready()).status === 200, {
         timeoutMs: 10_000,
         what: 'the partitions that are gone to be forgotten',
@@ -187,8 +187,8 @@ describeKafka('hoplog and a topic that is not as it should be', () => {
       for (const [index, file] of files.entries())
         expect(file.toString()).toContain(ranges[index]!);
       expect(delivered).toHaveLength(oracle.answered());
-      expect(await server.metric('hoplog_oversize_total')).toBe(3);
-      expect(await server.metric('hoplog_possibly_duplicated_total')).toBe(0);
+      expect(await server.metric('hoplog_records_oversize_total')).toBe(3);
+      expect(await server.metric('hoplog_records_possibly_duplicated_total')).toBe(0);
       const warnings = server.log.filter(({ msg }) => msg.includes('message.max.bytes'));
       expect(warnings).toHaveLength(1);
       expect((await server.ready()).status).toBe(200);

@@ -48,7 +48,6 @@ class Delivering implements AsyncDisposable {
       onHole: ({ bytes }) => void this.errors.push(`${bytes} bytes lost`),
       onMachineStopped: () => {},
       onChange: () => {},
-      onAcknowledged: () => {},
       onTakenOver: (directory) => void this.takenOver.push(directory),
       onEmptied: (directory, records) => {
         this.emptied[directory] = records;

@@ -208,7 +208,7 @@ test(
     ]);
     const answer = await fetch(first.url, { redirect: 'manual' });
     expect(answer.status).toBe(301);
-    expect(await first.metric('hoplog_appended_total')).toBe(1);
+    expect(await first.metric('hoplog_records_appended_total')).toBe(1);
   },
   TEST_MAX_MS,
 );

@@ -123,11 +123,11 @@ describeKafka('hoplog with Kafka', () => {
       const oracle = await load(server, 1500, { perSecond: 1000 });
       await server.delivered();
       const metrics = await server.metrics();
-      expect(metrics.get('hoplog_acknowledged_total')).toBe(oracle.answered());
+      expect(metrics.get('hoplog_records_acknowledged_total')).toBe(oracle.answered());
       const inTime = metrics.get('hoplog_acknowledge_seconds_bucket{le="2"}');
       expect(inTime).toBe(metrics.get('hoplog_acknowledge_seconds_count'));
       // About one batch an interval: neither one a request nor one for all.
-      expect(metrics.get('hoplog_acknowledged_batches_total')).toBeWithin(3, 12);
+      expect(metrics.get('hoplog_batches_acknowledged_total')).toBeWithin(3, 12);
     },
     TEST_MAX_MS,
   );

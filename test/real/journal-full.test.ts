@@ -47,9 +47,9 @@ describeKafka('hoplog with a full journal', () => {
     });
     expect((await server.ready()).status).toBe(503);
     await node().start();
-    const acknowledged = await server.metric('hoplog_acknowledged_total');
+    const acknowledged = await server.metric('hoplog_records_acknowledged_total');
     await waitFor(
-      async () => (await server.metric('hoplog_acknowledged_total')) > acknowledged + 5_000,
+      async () => (await server.metric('hoplog_records_acknowledged_total')) > acknowledged + 5_000,
       { timeoutMs: REACTION_MAX_MS, what: 'new records to be delivered' },
     );
     await load.stop();
@@ -70,8 +70,8 @@ describeKafka('hoplog with a full journal', () => {
       await using server = await start('drop', 'drop', dir.path);
       const oracle = new Oracle();
       // Twice: a journal that was full must be able to fill again.
-      await outage(server, oracle, 'hoplog_dropped_total');
-      await outage(server, oracle, 'hoplog_dropped_total');
+      await outage(server, oracle, 'hoplog_records_dropped_total{cause="journal full"}');
+      await outage(server, oracle, 'hoplog_records_dropped_total{cause="journal full"}');
       const metrics = await server.metrics();
       expect(await server.stop()).toBe(0);
 
@@ -83,7 +83,7 @@ describeKafka('hoplog with a full journal', () => {
         ...faults
       } = oracle.judge(await kafka.readTopic('drop'));
       expect(faults).toMatchObject({ twice: [], invented: [], altered: [], disordered: [] });
-      const dropped = metrics.get('hoplog_dropped_total')!;
+      const dropped = metrics.get('hoplog_records_dropped_total{cause="journal full"}')!;
       expect(dropped).toBe(oracle.issued - delivered.length);
       const ranges = lostRanges(server);
       expect(ranges.reduce((sum, { count }) => sum + count, 0)).toBe(dropped);
@@ -99,16 +99,22 @@ describeKafka('hoplog with a full journal', () => {
       using dir = tempDir();
       await using server = await start('refuse', 'refuse', dir.path);
       const oracle = new Oracle();
-      await outage(server, oracle, 'hoplog_refused_total');
+      await outage(
+        server,
+        oracle,
+        'hoplog_http_requests_total{status="503",outcome="journal full"}',
+      );
       const metrics = await server.metrics();
       expect(await server.stop()).toBe(0);
 
       const { delivered, ...faults } = oracle.judge(await kafka.readTopic('refuse'));
       expect(faults).toEqual(NO_FAULTS);
       expect(delivered).toHaveLength(oracle.answered(301));
-      expect(metrics.get('hoplog_refused_total')).toBe(oracle.answered(503));
+      expect(metrics.get('hoplog_http_requests_total{status="503",outcome="journal full"}')).toBe(
+        oracle.answered(503),
+      );
       expect(oracle.answered(301) + oracle.answered(503)).toBe(oracle.issued);
-      expect(metrics.get('hoplog_dropped_total')).toBe(0);
+      expect(metrics.get('hoplog_records_dropped_total{cause="journal full"}')).toBe(0);
       expect(lostRanges(server)).toEqual([]);
     },
     TEST_MAX_MS,
@@ -124,12 +130,16 @@ describeKafka('hoplog with a full journal', () => {
         await using server = await start('full-restart', 'drop', dir.path);
         await node().kill();
         await using load = await Load.start(server.url, oracle, { perSecond: 4_000 });
-        await waitFor(async () => (await server.metric('hoplog_dropped_total')) > 100, {
-          timeoutMs: REACTION_MAX_MS,
-          what: 'a full journal',
-        });
+        await waitFor(
+          async () =>
+            (await server.metric('hoplog_records_dropped_total{cause="journal full"}')) > 100,
+          {
+            timeoutMs: REACTION_MAX_MS,
+            what: 'a full journal',
+          },
+        );
         await load.stop();
-        dropped = await server.metric('hoplog_dropped_total');
+        dropped = await server.metric('hoplog_records_dropped_total{cause="journal full"}');
         await server.kill();
       }
       await node().start();

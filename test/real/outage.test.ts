@@ -47,7 +47,7 @@ describeKafka('hoplog while its one Kafka node fails', () => {
       await underLoad(kafka, { topic: 'down-at-start' }, async ({ server, ...hoplog }) => {
         expect(await hoplog.readyBecomes(503)).not.toBeEmpty();
         await hoplog.goesOn(2_000);
-        expect(await server.metric('hoplog_acknowledged_total')).toBe(0);
+        expect(await server.metric('hoplog_records_acknowledged_total')).toBe(0);
         expect((await server.ready()).reason).toContain('ECONNREFUSED');
         await node().start();
         await hoplog.readyBecomes(200);

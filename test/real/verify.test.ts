@@ -104,17 +104,24 @@ describeKafka('verify', () => {
       await requestTooMuch(server);
       await node().kill();
       await requestTooMuch(server);
-      await waitFor(async () => (await server.metric('hoplog_dropped_total')) >= 1_000, {
-        timeoutMs: REACTION_MAX_MS,
-        what: '1000 dropped records',
-      });
+      await waitFor(
+        async () =>
+          (await server.metric('hoplog_records_dropped_total{cause="journal full"}')) >= 1_000,
+        {
+          timeoutMs: REACTION_MAX_MS,
+          what: '1000 dropped records',
+        },
+      );
       await node().start();
       // Behind the last lost record there must be one that arrives: a boot's end cannot be judged.
-      const appended = await server.metric('hoplog_appended_total');
-      await waitFor(async () => (await server.metric('hoplog_appended_total')) > appended + 2_000, {
-        timeoutMs: REACTION_MAX_MS,
-        what: 'new records',
-      });
+      const appended = await server.metric('hoplog_records_appended_total');
+      await waitFor(
+        async () => (await server.metric('hoplog_records_appended_total')) > appended + 2_000,
+        {
+          timeoutMs: REACTION_MAX_MS,
+          what: 'new records',
+        },
+      );
       await requestTooMuch(server);
       await load.stop();
       await fetch(server.url, { redirect: 'manual' });
@@ -129,9 +136,10 @@ describeKafka('verify', () => {
       const [boot] = report.boots;
       expect(boot?.missing.ranges).toEqual(joined(lost));
       expect(boot?.missing.count).toBe(
-        metrics.get('hoplog_dropped_total')! + metrics.get('hoplog_oversize_total')!,
+        metrics.get('hoplog_records_dropped_total{cause="journal full"}')! +
+          metrics.get('hoplog_records_oversize_total')!,
       );
-      expect(metrics.get('hoplog_oversize_total')).toBeGreaterThanOrEqual(2);
+      expect(metrics.get('hoplog_records_oversize_total')).toBeGreaterThanOrEqual(2);
       expect([boot?.duplicate.count, boot?.late.count, boot?.trimmed.count]).toEqual([0, 0, 0]);
       expect(boot?.last).toBe(oracle.issued + 4);
     },

@@ -106,6 +106,10 @@ export class FakeTopic implements Pick<Topic, keyof Topic> {
     this.#inFlight = brokers.partitions.map(() => []);
   }
 
+  get connections(): number {
+    return this.#ended ? 0 : 1;
+  }
+
   inFlight(partition: number): number {
     return this.#inFlight[partition]?.length ?? 0;
   }

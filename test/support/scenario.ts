@@ -87,7 +87,7 @@ export async function underLoad(
   const { delivered, ...faults } = oracle.judge(await kafka.readTopic(topic));
   expect(faults).toEqual(NO_FAULTS);
   expect(delivered).toHaveLength(oracle.answered());
-  expect(await server.metric('hoplog_possibly_duplicated_total')).toBe(0);
+  expect(await server.metric('hoplog_records_possibly_duplicated_total')).toBe(0);
   expect(await server.ready()).toEqual({ status: 200, reason: undefined });
   const retries = await server.metric('hoplog_kafka_retries_total');
   const hits = noted + (proxy?.hits ?? retries);
@@ -103,7 +103,7 @@ export async function underLoad(
 
 /** Whatever happened before, a click is in Kafka soon. */
 async function freshClickArrives(server: Server, load: Load): Promise<void> {
-  const acknowledged = () => server.metric('hoplog_acknowledged_total');
+  const acknowledged = () => server.metric('hoplog_records_acknowledged_total');
   const before = await acknowledged();
   const crowd = loadavg()[0]! / availableParallelism();
   const patience = crowd > OVERLOAD ? Math.min(crowd, PATIENCE_MAX) : 1;
@@ -166,7 +166,7 @@ function scenario(server: Server, load: Load, oracle: Oracle, noteHit: () => voi
       });
     },
     delivers: async (records = 500) => {
-      const acknowledged = () => server.metric('hoplog_acknowledged_total');
+      const acknowledged = () => server.metric('hoplog_records_acknowledged_total');
       const before = await acknowledged();
       await waitFor(async () => (await acknowledged()) >= before + records, {
         timeoutMs: REACTION_MAX_MS,

@@ -106,6 +106,10 @@ export class Server implements AsyncDisposable {
     return this.#url;
   }
 
+  get admin(): string {
+    return this.#admin;
+  }
+
   get pid(): number {
     return this.#child.pid;
   }
@@ -147,8 +151,8 @@ export class Server implements AsyncDisposable {
   /** What `/ready` says. */
   async ready(): Promise<{ status: number; reason: string | undefined }> {
     const response = await fetch(`${this.#admin}/ready`);
-    const { reason } = (await response.json()) as { reason?: string };
-    return { status: response.status, reason };
+    const { reasons } = (await response.json()) as { reasons?: readonly string[] };
+    return { status: response.status, reason: reasons?.join('; ') };
   }
 
   /** All samples of `/metrics`, by name with labels as Prometheus prints them. */
@@ -172,7 +176,7 @@ export class Server implements AsyncDisposable {
 
   /** Waits until Kafka has acknowledged all that is journalled. */
   async delivered(timeoutMs = DRAIN_MAX_MS): Promise<void> {
-    await waitFor(async () => (await this.metric('hoplog_backlog_bytes')) === 0, {
+    await waitFor(async () => (await this.metric('hoplog_journal_backlog_bytes')) === 0, {
       timeoutMs,
       what: 'the backlog to reach Kafka',
     });
