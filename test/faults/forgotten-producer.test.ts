@@ -13,6 +13,7 @@ import { namedIn } from '../support/named-ranges.ts';
 import { Oracle } from '../support/oracle.ts';
 import { Server } from '../support/server.ts';
 import { tempDir } from '../support/temp-dir.ts';
+import { verifiedIds, verifyTopic } from '../support/verified.ts';
 import { waitFor } from '../support/wait-for.ts';
 
 const START_MAX_MS = 60_000;
@@ -100,6 +101,9 @@ describeKafka('hoplog and a broker that forgot its producer', () => {
       );
       expect(namedIn(lines).toSorted()).toEqual(twice.toSorted());
       expect(await second.metric('hoplog_records_possibly_duplicated_total')).toBe(twice.length);
+      const verified = await verifyTopic(kafka.brokers, topic);
+      expect(verifiedIds(verified, 'duplicate').toSorted()).toEqual(twice.toSorted());
+      expect(verifiedIds(verified, 'missing')).toEqual([]);
     },
     TEST_MAX_MS,
   );

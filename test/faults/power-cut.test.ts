@@ -18,6 +18,7 @@ import { namedIn } from '../support/named-ranges.ts';
 import { Oracle } from '../support/oracle.ts';
 import { type Random, seeded } from '../support/seed.ts';
 import { type LogLine, type Options, Server } from '../support/server.ts';
+import { verifiedIds, verifyTopic } from '../support/verified.ts';
 import { waitFor } from '../support/wait-for.ts';
 import { writeBackSome } from '../support/write-back.ts';
 
@@ -122,6 +123,9 @@ class PowerCuts {
     expect(missing.filter((number) => this.#synced.has(Number(number)))).toEqual([]);
     const named = new Set(namedIn(this.#log.filter(({ cause }) => cause === 'journal damaged')));
     expect(gaps.filter((id) => !named.has(id))).toEqual([]);
+    const verified = await verifyTopic(this.#kafka.brokers, TOPIC);
+    expect(verifiedIds(verified, 'missing').toSorted()).toEqual(gaps.toSorted());
+    expect([...verifiedIds(verified, 'duplicate'), ...verifiedIds(verified, 'late')]).toEqual([]);
     const stops = this.#log.filter(({ msg }) => msg.startsWith('the machine went down'));
     expect(stops).toHaveLength(CUTS);
     process.stderr.write(

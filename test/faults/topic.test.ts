@@ -14,6 +14,7 @@ import { Oracle } from '../support/oracle.ts';
 import { underLoad } from '../support/scenario.ts';
 import { type Options, Server } from '../support/server.ts';
 import { tempDir } from '../support/temp-dir.ts';
+import { verifiedIds, verifyTopic } from '../support/verified.ts';
 import { waitFor } from '../support/wait-for.ts';
 
 const START_MAX_MS = 60_000;
@@ -181,6 +182,8 @@ describeKafka('hoplog and a topic that is not as it should be', () => {
         return `${String(bootId)}-${String(firstSequence)}`;
       });
       expect(ranges.toSorted()).toEqual(gaps.toSorted());
+      const verified = await verifyTopic(kafka.brokers, topic);
+      expect(verifiedIds(verified, 'missing').toSorted()).toEqual(gaps.toSorted());
       const files = named.map(({ detail }) => readFileSync(String(detail)));
       const dump = await dumpLogSegments(files[0]!);
       expect(dump).toContain('isvalid: true');

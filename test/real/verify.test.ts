@@ -9,33 +9,15 @@ import { describeKafka } from '../support/describe-kafka.ts';
 import { type KafkaCluster, startKafka } from '../support/kafka.ts';
 import { Load } from '../support/load-client.ts';
 import { NO_FAULTS, Oracle } from '../support/oracle.ts';
-import { type Options, runHoplog, Server } from '../support/server.ts';
+import { type Options, Server } from '../support/server.ts';
 import { tempDir } from '../support/temp-dir.ts';
+import { verifyTopic } from '../support/verified.ts';
 import { waitFor } from '../support/wait-for.ts';
 
 const START_MAX_MS = 60_000;
 const TEST_MAX_MS = 60_000;
 const REACTION_MAX_MS = 20_000;
 const BATCH_BYTES = 8_192;
-
-interface Ranges {
-  readonly count: number;
-  readonly ranges: readonly Range[];
-}
-
-interface Verified {
-  readonly records: number;
-  readonly complete: boolean;
-  readonly boots: readonly {
-    readonly bootId: string;
-    readonly last: number;
-    readonly records: number;
-    readonly missing: Ranges;
-    readonly duplicate: Ranges;
-    readonly late: Ranges;
-    readonly trimmed: Ranges;
-  }[];
-}
 
 /** Ranges that touch made one: the server begins a new one when the cause changes. */
 function joined(ranges: readonly Range[]): Range[] {
@@ -72,12 +54,7 @@ describeKafka('verify', () => {
     };
   }
 
-  async function verify(topic: string): Promise<{ exitCode: number; report: Verified }> {
-    const options = { KAFKA_BROKERS: kafka.brokers, KAFKA_TOPIC: topic };
-    const { exitCode, stdout, stderr } = await runHoplog(['verify', '--json'], options);
-    expect(stderr).toBe('');
-    return { exitCode, report: JSON.parse(stdout) as Verified };
-  }
+  const verify = (topic: string) => verifyTopic(kafka.brokers, topic);
 
   /** More than BATCH_BYTES in one record. */
   async function requestTooMuch(server: Server): Promise<void> {
@@ -129,7 +106,7 @@ describeKafka('verify', () => {
       const metrics = await server.metrics();
       expect(await server.stop()).toBe(0);
 
-      const { exitCode, report } = await verify('dropped');
+      const { exitCode, ...report } = await verify('dropped');
       const lost = lostRanges(server);
       expect(exitCode).toBe(1);
       expect(report.boots).toHaveLength(1);
@@ -168,7 +145,7 @@ describeKafka('verify', () => {
 
       const { delivered, ...faults } = oracle.judge(await kafka.readTopic('whole'));
       expect(faults).toEqual(NO_FAULTS);
-      const { exitCode, report } = await verify('whole');
+      const { exitCode, ...report } = await verify('whole');
       expect({ exitCode, complete: report.complete }).toEqual({ exitCode: 0, complete: true });
       expect(report.records).toBe(delivered.length);
       const byBoot = Map.groupBy(delivered, (one) => one.bootId);
@@ -203,7 +180,7 @@ describeKafka('verify', () => {
         [1, idsOf('b1', 4, 7)],
         [1, idsOf('b1', 17, 17)],
       ]);
-      const { exitCode, report } = await verify('crafted');
+      const { exitCode, ...report } = await verify('crafted');
       expect(exitCode).toBe(1);
       const at = (partition: number, offset: number) => ({ partition, offset });
       expect(report.boots).toMatchObject([
@@ -245,7 +222,7 @@ describeKafka('verify', () => {
       const partitions = [{ partition: 0, offset: '3' }];
       await admin.deleteTopicRecords({ topic: 'trimmed', partitions });
       await admin.disconnect();
-      const { exitCode, report } = await verify('trimmed');
+      const { exitCode, ...report } = await verify('trimmed');
       expect(exitCode).toBe(1);
       expect(report).toMatchObject({
         trimmed: [0],
