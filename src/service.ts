@@ -4,7 +4,7 @@
 import { join } from 'node:path';
 import type { Logger } from 'pino';
 import { type Config, ConfigError, flagOf, readCommandLine, type Seat } from './config.ts';
-import { checkHost, Listener } from './http/listener.ts';
+import { checkHost, claimPort, Listener } from './http/listener.ts';
 import { defaultRedirect } from './http/redirect.ts';
 import { Journal } from './journal/journal.ts';
 import { JournalUnusable } from './journal/journal-directory.ts';
@@ -59,7 +59,10 @@ export class Service {
   static async open(config: Config, log: Logger, seat?: Seat): Promise<Service> {
     const kind = await loadRecordKind(config.RECORD);
     await checkHost('HOST', config.HOST);
-    return new Service(config, log, kind, seat);
+    if (seat || !canRenewCertificate(config)) return new Service(config, log, kind, seat);
+    // Shared with nobody but the server that will show the next certificate.
+    const PORT = await claimPort(config.HOST, config.PORT);
+    return new Service({ ...config, PORT }, log, kind);
   }
 
   private constructor(config: Config, log: Logger, kind: RecordKind<unknown>, seat?: Seat) {
@@ -86,7 +89,7 @@ export class Service {
       {
         hostname: config.HOST,
         port: seat?.port ?? config.PORT,
-        sharedPort: seat !== undefined,
+        sharedPort: seat !== undefined || canRenewCertificate(config),
         tls: readPublicKeyPair(config),
         redirect: defaultRedirect(config.REDIRECT_TO, config.REDIRECT_STATUS),
         refuseWhenFull: config.JOURNAL_FULL === 'refuse',
@@ -154,14 +157,33 @@ export class Service {
     if (this.#stopping) return undefined;
     try {
       const { config } = readCommandLine(process.argv.slice(2));
-      this.#cluster?.secure(readSecurity(config));
+      const security = readSecurity(config);
+      const keyPair = readPublicKeyPair(config);
+      this.#cluster?.secure(security);
       this.#delivery?.refresh();
       this.#log.info('SIGHUP: secrets and certificates are read again');
+      if (keyPair && !this.#listener.shows(keyPair)) void this.#renewCertificate(keyPair);
       return config;
     } catch (error) {
       if (!(error instanceof ConfigError)) throw error;
       this.#log.error({ reason: error.message }, 'SIGHUP: nothing is changed');
       return undefined;
+    }
+  }
+
+  async #renewCertificate(keyPair: KeyPair): Promise<void> {
+    const log = this.#log;
+    if (this.#seat || !canRenewCertificate(this.#config)) {
+      const what = this.#seat ? 'SIGUSR2' : 'a restart';
+      log.warn(`TLS_CERT: new connections are shown the former certificate until ${what}`);
+      return;
+    }
+    try {
+      await this.#listener.renew(keyPair);
+      log.info('TLS_CERT: new connections are shown the new certificate');
+    } catch (error) {
+      const reason = (error as Error).message;
+      log.error({ reason }, 'TLS_CERT: new connections are shown the former certificate');
     }
   }
 
@@ -263,6 +285,11 @@ export class Service {
         `those of its last ${this.#config.JOURNAL_SYNC_MS} ms and of the fdatasync then running`,
     );
   };
+}
+
+/** Of one process: several are replaced (SIGUSR2). */
+function canRenewCertificate({ TLS_CERT }: Config): boolean {
+  return TLS_CERT !== '' && process.platform === 'linux';
 }
 
 /** Undefined = plain HTTP. @throws {ConfigError} */

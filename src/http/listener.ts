@@ -18,18 +18,22 @@ const LINGER_MS = 500;
 /** A connection that was begun this long ago is complete, or its client will try again. */
 const HANDSHAKE_MS = 1000;
 const POLL_MS = 100;
+/** By then each client of a server without the port has been told to leave, or was silent too long. */
+const FORMER_CLIENTS_MS = (IDLE_TIMEOUT_S + 5) * 1000;
 
 export interface ListenerOptions {
   /** HTTPS; plain HTTP without. */
   readonly tls?: KeyPair | undefined;
   readonly hostname: string;
   readonly port: number;
-  /** Other processes listen on it, too. */
+  /** Others may listen on it, too: processes, or this one once more (`renew`). */
   readonly sharedPort: boolean;
   readonly redirect: Redirect;
   /** Answer 503 when the journal is full, instead of redirecting without a record. */
   readonly refuseWhenFull: boolean;
 }
+
+type ListenOptions = Pick<ListenerOptions, 'hostname' | 'port' | 'sharedPort' | 'tls'>;
 
 export interface ListenerCounters {
   redirected: number;
@@ -53,16 +57,102 @@ export class Listener {
   /** Of the redirects. */
   readonly status: number;
   readonly outcome: string;
-  readonly #server: Server<undefined>;
-  #socket: ListeningSocket | undefined;
-  #draining = false;
+  readonly #options: ListenerOptions;
+  readonly #batcher: Batcher;
+  readonly #journal: Journal;
+  #door: Door;
+  /** Without the port, each for as long as a client of theirs may be connected. */
+  readonly #former = new Set<Door>();
+  #renewed: Promise<void> = Promise.resolve();
 
   /** @throws {ListenerUnusable} */
   constructor(options: ListenerOptions, batcher: Batcher, journal: Journal) {
-    const { redirect, refuseWhenFull } = options;
+    this.#options = options;
+    this.#batcher = batcher;
+    this.#journal = journal;
+    this.status = options.redirect.status;
+    this.outcome = options.redirect.outcome;
+    this.#door = this.#open(options);
+  }
+
+  /** `http(s)://host:port`, with the port the kernel chose where 0 was asked for. */
+  get url(): string {
+    const { hostname = '', port, protocol } = this.#door.server;
+    return `${protocol}://${hostname.includes(':') ? `[${hostname}]` : hostname}:${port}`;
+  }
+
+  /** What the kernel knows of the port. @throws where it tells nothing */
+  get socket(): ListeningSocket {
+    return this.#door.socket;
+  }
+
+  /** Does it show this certificate? */
+  shows({ cert, key }: KeyPair): boolean {
+    const { tls } = this.#door;
+    return tls?.cert === cert && tls.key === key;
+  }
+
+  /**
+   * Leaves a shared port on which another process takes all new connections: accepts what is on its
+   * way here, then ends listening. Clients that are connected stay so, for one more request each.
+   */
+  async leave(): Promise<void> {
+    await leave(this.#door);
+  }
+
+  /** Waits until the last client has gone, `limitMs` at most. */
+  async linger(limitMs: number): Promise<void> {
+    const since = performance.now();
+    while (this.socket.connections > 0 && performance.now() - since < limitMs) {
+      await Bun.sleep(POLL_MS);
+    }
+  }
+
+  /**
+   * New connections are shown this certificate from now on. Bun cannot change the one of a server, so
+   * another server opens on the port, which must be a shared one that no other process uses, and the
+   * former leaves it as a worker does that is replaced. One renewal after the other.
+   * @throws what keeps it from being done; then all is as it was
+   */
+  renew(tls: KeyPair): Promise<void> {
+    const renewed = this.#renewed.then(() => this.#renew(tls));
+    this.#renewed = renewed.catch(() => {}); // its asker knows
+    return renewed;
+  }
+
+  /**
+   * Refuses new connections, answers what is on its way, then closes. Bun's own stop() waits 12 s for
+   * silent keep-alive sockets, so after a moment they are cut.
+   */
+  async drain(): Promise<void> {
+    await Promise.all([this.#door, ...this.#former].map(close));
+  }
+
+  async #renew(tls: KeyPair): Promise<void> {
+    const former = this.#door;
+    if (former.isClosed) return;
+    const door = this.#open({ ...this.#options, port: former.socket.port, tls }, former.socket);
+    try {
+      door.socket.takeAll();
+    } catch (error) {
+      await door.server.stop(true);
+      throw error;
+    }
+    this.#door = door;
+    this.#former.add(former);
+    await leave(former);
+    if (door.isClosed) return;
+    door.socket.share();
+    setTimeout(() => {
+      this.#former.delete(former);
+      void close(former);
+    }, FORMER_CLIENTS_MS).unref();
+  }
+
+  #open(options: ListenOptions, beside?: ListeningSocket): Door {
+    const { redirect, refuseWhenFull } = this.#options;
     const { counters } = this;
-    this.status = redirect.status;
-    this.outcome = redirect.outcome;
+    const [batcher, journal] = [this.#batcher, this.#journal];
     const fetch = (request: Request, server: Server<undefined>): Response => {
       const { method } = request;
       if (method !== 'GET' && method !== 'HEAD') {
@@ -78,53 +168,57 @@ export class Listener {
       }
       batcher.record(request, server, redirect);
       counters.redirected++;
-      return new Response(null, this.#draining ? redirect.lastInit : redirect.init);
+      return new Response(null, door.isLeaving ? redirect.lastInit : redirect.init);
     };
     const onError = (): void => void counters.failed++;
-    this.#server = listen({ ...options, fetch, onError });
+    const door = new Door(listen({ ...options, fetch, onError }), options.tls, beside);
+    return door;
+  }
+}
+
+/** A server of Bun on the port. */
+class Door {
+  readonly server: Server<undefined>;
+  readonly tls: KeyPair | undefined;
+  /** The client is told to take its next request elsewhere. */
+  isLeaving = false;
+  isClosed = false;
+  readonly #beside: ListeningSocket | undefined;
+  #socket: ListeningSocket | undefined;
+
+  /** `beside`: another one of this process that has the port. */
+  constructor(
+    server: Server<undefined>,
+    tls: KeyPair | undefined,
+    beside: ListeningSocket | undefined,
+  ) {
+    this.server = server;
+    this.tls = tls;
+    this.#beside = beside;
   }
 
-  /** `http(s)://host:port`, with the port the kernel chose where 0 was asked for. */
-  get url(): string {
-    const { hostname = '', port, protocol } = this.#server;
-    return `${protocol}://${hostname.includes(':') ? `[${hostname}]` : hostname}:${port}`;
-  }
-
-  /** What the kernel knows of the port. @throws where it tells nothing */
+  /** @throws where the kernel tells nothing of it */
   get socket(): ListeningSocket {
-    this.#socket ??= new ListeningSocket(Number(this.#server.port));
+    this.#socket ??= new ListeningSocket(Number(this.server.port), this.#beside);
     return this.#socket;
   }
+}
 
-  /**
-   * Leaves a shared port on which another process takes all new connections: accepts what is on its
-   * way here, then ends listening. Clients that are connected stay so, for one more request each.
-   */
-  async leave(): Promise<void> {
-    const { socket } = this;
-    this.#draining = true;
-    const since = performance.now();
-    while (socket.queued > 0 || performance.now() - since < HANDSHAKE_MS) await Bun.sleep(POLL_MS);
-    socket.close();
-  }
+/** With another one taking all new connections: see `Listener.leave`. */
+async function leave(door: Door): Promise<void> {
+  const { socket } = door;
+  door.isLeaving = true;
+  const since = performance.now();
+  while (socket.queued > 0 || performance.now() - since < HANDSHAKE_MS) await Bun.sleep(POLL_MS);
+  // Closed meanwhile, its descriptor may be another file's by now.
+  if (!door.isClosed) socket.close();
+}
 
-  /** Waits until the last client has gone, `limitMs` at most. */
-  async linger(limitMs: number): Promise<void> {
-    const since = performance.now();
-    while (this.socket.connections > 0 && performance.now() - since < limitMs) {
-      await Bun.sleep(POLL_MS);
-    }
-  }
-
-  /**
-   * Refuses new connections, answers what is on its way, then closes. Bun's own stop() waits 12 s for
-   * silent keep-alive sockets, so after a moment they are cut.
-   */
-  async drain(): Promise<void> {
-    this.#draining = true;
-    await Promise.race([this.#server.stop(), Bun.sleep(LINGER_MS)]);
-    await this.#server.stop(true);
-  }
+async function close(door: Door): Promise<void> {
+  door.isLeaving = true;
+  door.isClosed = true;
+  await Promise.race([door.server.stop(), Bun.sleep(LINGER_MS)]);
+  await door.server.stop(true);
 }
 
 /** Asked before Bun, which reports a name that does not resolve as an address in use. */
@@ -161,7 +255,7 @@ function listen({
   tls,
   fetch,
   onError,
-}: Pick<ListenerOptions, 'hostname' | 'port' | 'sharedPort' | 'tls'> & {
+}: ListenOptions & {
   fetch: (request: Request, server: Server<undefined>) => Response;
   onError?: () => void;
 }): Server<undefined> {

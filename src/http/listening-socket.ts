@@ -1,7 +1,7 @@
-// What only the kernel knows of a port that several processes listen on (SO_REUSEPORT, Linux), and how
-// one of them leaves it without a connection being reset.
+// What only the kernel knows of a port that several sockets listen on (SO_REUSEPORT, Linux), and how one
+// of them leaves it without a connection being reset. They are of several processes, or two of one.
 //
-// Each process has a socket and a queue of its own; the kernel spreads new connections over the sockets.
+// Each socket has a queue of its own; the kernel spreads new connections over the sockets.
 // A socket that closes resets what is in its queue, so it has to be kept out of the choice first: a BPF
 // program of one instruction, "choose socket number K", attached by the process that shall get all of
 // them meanwhile (needs no privilege). Sockets are numbered in the order they began to listen, so the
@@ -37,16 +37,26 @@ export class ListeningSocket {
   readonly #descriptor: number;
   readonly #entry: Entry;
 
-  /** @throws where the kernel tells nothing about a socket of this process on the port */
-  constructor(port: number) {
+  /**
+   * `beside`: the other one that this process has on the port.
+   * @throws where the kernel tells nothing about a socket of this process on the port
+   */
+  constructor(port: number, beside?: ListeningSocket) {
     const own = ownSockets();
-    const entry = readEntries(port).find(({ state, inode }) => state === LISTEN && own.has(inode));
+    const other = beside && beside.#entry.inode;
+    const entry = readEntries(port).find(
+      ({ state, inode }) => state === LISTEN && own.has(inode) && inode !== other,
+    );
     const descriptor = entry && own.get(entry.inode);
     if (!entry || descriptor === undefined) {
       throw new Error(`no listening socket of this process on port ${port} in ${TABLES[0]}`);
     }
     this.#entry = entry;
     this.#descriptor = descriptor;
+  }
+
+  get port(): number {
+    return portOf(this.#entry);
   }
 
   /** Connections that are complete and not yet accepted. */

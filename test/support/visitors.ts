@@ -3,6 +3,7 @@
 // ends without an answer) is noted as broken. Requests are the oracle's, sent once each.
 
 import { connect, type Socket } from 'node:net';
+import { connect as connectTls, type TLSSocket } from 'node:tls';
 import type { Oracle } from './oracle.ts';
 import { waitFor } from './wait-for.ts';
 
@@ -14,6 +15,14 @@ export interface VisitorsOptions {
   readonly perConnection?: number;
   /** Pause between two requests of a visitor, ms. */
   readonly pauseMs?: number;
+  /** Of an https address: PEM of whom visitors trust. */
+  readonly ca?: string;
+}
+
+interface Target {
+  readonly host: string;
+  readonly port: number;
+  readonly ca: string | undefined;
 }
 
 export class Visitors implements AsyncDisposable {
@@ -21,15 +30,17 @@ export class Visitors implements AsyncDisposable {
   readonly broken = new Map<string, number>();
   /** Answers that said `Connection: close`. */
   closes = 0;
+  /** Common names of the certificates that connections were shown, with their number. */
+  readonly certificates = new Map<string, number>();
   readonly #oracle: Oracle;
-  readonly #target: { host: string; port: number };
-  readonly #options: Required<VisitorsOptions>;
+  readonly #target: Target;
+  readonly #options: Required<Omit<VisitorsOptions, 'ca'>>;
   #present = 0;
   #stopped = false;
 
-  constructor(url: string, oracle: Oracle, options: VisitorsOptions = {}) {
+  constructor(url: string, oracle: Oracle, { ca, ...options }: VisitorsOptions = {}) {
     const { hostname, port } = new URL(url);
-    this.#target = { host: hostname, port: Number(port) };
+    this.#target = { host: hostname, port: Number(port), ca };
     this.#oracle = oracle;
     this.#options = { visitors: 8, perConnection: 1, pauseMs: 0, ...options };
     for (let visitor = 0; visitor < this.#options.visitors; visitor++) this.#visit();
@@ -52,6 +63,9 @@ export class Visitors implements AsyncDisposable {
       left: this.#options.perConnection,
       pauseMs: this.#options.pauseMs,
       isLast: () => this.#stopped,
+      onCertificate: (name) => {
+        this.certificates.set(name, (this.certificates.get(name) ?? 0) + 1);
+      },
       onClose: () => {
         this.closes++;
       },
@@ -68,6 +82,7 @@ interface Manners {
   left: number;
   readonly pauseMs: number;
   readonly isLast: () => boolean;
+  readonly onCertificate: (name: string) => void;
   readonly onClose: () => void;
   /** `broken`: how it ended, if not as it should. */
   readonly onEnd: (broken: string | undefined) => void;
@@ -86,17 +101,24 @@ class Visit {
     return new Visit(...visit);
   }
 
-  constructor(target: { host: string; port: number }, oracle: Oracle, manners: Manners) {
+  constructor({ ca, ...target }: Target, oracle: Oracle, manners: Manners) {
     this.#oracle = oracle;
     this.#manners = manners;
-    this.#socket = connect(target);
+    this.#socket = ca === undefined ? connect(target) : connectTls({ ...target, ca });
     this.#socket.setNoDelay(true);
-    this.#socket.on('connect', () => this.#ask());
+    this.#socket.on(ca === undefined ? 'connect' : 'secureConnect', () => {
+      if (ca !== undefined) this.#noteCertificate(this.#socket as TLSSocket);
+      this.#ask();
+    });
     this.#socket.on('data', (bytes) => this.#read(bytes.toString('latin1')));
     this.#socket.on('error', (error: NodeJS.ErrnoException) =>
       this.#end(error.code ?? error.message),
     );
     this.#socket.on('close', () => this.#end('closed'));
+  }
+
+  #noteCertificate(socket: TLSSocket): void {
+    this.#manners.onCertificate(String(socket.getPeerCertificate().subject.CN));
   }
 
   #ask(): void {
