@@ -70,7 +70,7 @@ describe('what is repeated from elsewhere', () => {
 
   test('options are options, and ports their defaults', () => {
     const named = `${dockerfile}\n${compose.split('kafka:\n')[0]}\n${unit}`.matchAll(
-      /\b((?:HOST|PORT|(?:ADMIN|JOURNAL|KAFKA|SHUTDOWN|REDIRECT|BATCH|FLUSH)_[A-Z_]+?)(?:_FILE)?)\b/g,
+      /\b((?:HOST|PORT|(?:ADMIN|DRAIN|JOURNAL|KAFKA|SHUTDOWN|REDIRECT|BATCH|FLUSH)_[A-Z_]+?)(?:_FILE)?)\b/g,
     );
     const unknown = [...named]
       .map(([, name = '']) => name.replace(/_FILE$/, ''))
@@ -82,7 +82,8 @@ describe('what is repeated from elsewhere', () => {
   });
 
   test('whoever stops it waits longer than it takes', () => {
-    const seconds = Number(OPTIONS.SHUTDOWN_MS.fallback) / 1000;
+    const { DRAIN_DELAY_MS, SHUTDOWN_MS } = OPTIONS;
+    const seconds = (Number(DRAIN_DELAY_MS.fallback) + Number(SHUTDOWN_MS.fallback)) / 1000;
     expect(Number(/stop_grace_period: (\d+)s/.exec(compose)?.[1])).toBeGreaterThan(seconds);
     expect(Number(/TimeoutStopSec=(\d+)/.exec(unit)?.[1])).toBeGreaterThan(seconds);
   });
