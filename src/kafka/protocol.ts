@@ -109,10 +109,16 @@ export interface PartitionMetadata {
   readonly leader: number;
 }
 
+export interface ReplicatedPartition extends PartitionMetadata {
+  /** How many brokers should have it, and how many have all of it. */
+  readonly replicas: number;
+  readonly inSyncReplicas: number;
+}
+
 export interface MetadataAnswer {
   readonly nodes: readonly NodeAddress[];
   readonly topicErrorCode: number;
-  readonly partitions: readonly PartitionMetadata[];
+  readonly partitions: readonly ReplicatedPartition[];
 }
 
 /**
@@ -147,13 +153,13 @@ export function metadataRequest(topic: string): KafkaRequest<MetadataAnswer> {
   return { apiKey: 3, apiVersion: 4, apiName: 'Metadata', body: [body], decode };
 }
 
-function readPartition(reader: WireReader): PartitionMetadata {
+function readPartition(reader: WireReader): ReplicatedPartition {
   const errorCode = reader.int16();
   const partition = reader.int32();
   const leader = reader.int32();
-  reader.array(() => reader.int32());
-  reader.array(() => reader.int32());
-  return { errorCode, partition, leader };
+  const replicas = reader.array(() => reader.int32()).length;
+  const inSyncReplicas = reader.array(() => reader.int32()).length;
+  return { errorCode, partition, leader, replicas, inSyncReplicas };
 }
 
 export interface ProducerState {
@@ -304,4 +310,59 @@ function readFetched(reader: WireReader): Omit<FetchAnswer, 'throttleMs'> {
   reader.int64();
   reader.array(() => reader.skip(16));
   return { errorCode, highWatermark, records: reader.bytes() };
+}
+
+export interface ConfigsAnswer {
+  readonly errorCode: number;
+  /** As they are in force, whoever set them; '' where there is none, or where it is a secret. */
+  readonly values: ReadonlyMap<string, string>;
+}
+
+const RESOURCE_TYPE = { topic: 2, broker: 4 } as const;
+
+/**
+ * DescribeConfigs v1 (key 32) of one topic, or of one broker (by node id, to that broker):
+ *   [resource_type INT8 | resource_name STRING | [configuration_key STRING]]
+ *   | include_synonyms BOOLEAN
+ * Answer: throttle_time_ms INT32 | [error_code INT16 | error_message NULLABLE_STRING
+ *   | resource_type INT8 | resource_name STRING | [name STRING | value NULLABLE_STRING
+ *   | read_only BOOLEAN | config_source INT8 | is_sensitive BOOLEAN
+ *   | [synonym STRING | value NULLABLE_STRING | source INT8]]]
+ */
+export function describeConfigsRequest(
+  type: keyof typeof RESOURCE_TYPE,
+  name: string,
+  keys: readonly string[],
+): KafkaRequest<ConfigsAnswer> {
+  const keyBytes = keys.reduce((sum, key) => sum + 2 + Buffer.byteLength(key), 0);
+  const writer = new WireWriter(16 + Buffer.byteLength(name) + keyBytes);
+  writer.int32(1).int8(RESOURCE_TYPE[type]).string(name).int32(keys.length);
+  for (const key of keys) writer.string(key);
+  const decode = (payload: Buffer): ConfigsAnswer => {
+    const reader = new WireReader(payload);
+    reader.int32();
+    const [found] = reader.array(() => {
+      const errorCode = reader.int16();
+      reader.string();
+      reader.skip(1);
+      reader.string();
+      return { errorCode, values: new Map(reader.array(() => readConfig(reader))) };
+    });
+    if (!found) throw new ResponseMalformed('DescribeConfigs answer without the resource');
+    return found;
+  };
+  const body = [writer.int8(0).done()];
+  return { apiKey: 32, apiVersion: 1, apiName: 'DescribeConfigs', body, decode };
+}
+
+function readConfig(reader: WireReader): [name: string, value: string] {
+  const name = reader.string();
+  const value = reader.string();
+  reader.skip(3);
+  reader.array(() => {
+    reader.string();
+    reader.string();
+    reader.skip(1);
+  });
+  return [name, value];
 }

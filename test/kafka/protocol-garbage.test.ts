@@ -4,6 +4,7 @@
 import { expect, test } from 'bun:test';
 import * as fc from 'fast-check';
 import {
+  describeConfigsRequest,
   describeProducersRequest,
   earliestOffsetRequest,
   fetchRequest,
@@ -14,6 +15,7 @@ import {
 } from '../../src/kafka/protocol.ts';
 import { ResponseMalformed } from '../../src/kafka/wire.ts';
 import {
+  describeConfigsAnswer,
   describeProducersAnswer,
   fetchAnswer,
   listOffsetsAnswer,
@@ -41,6 +43,14 @@ const EXCHANGES: readonly [KafkaRequest<unknown>, Buffer][] = [
   [
     metadataRequest(topic),
     metadataAnswer(body(metadataRequest(topic)), { topic, partitions }, nodes, 0),
+  ],
+  [
+    describeConfigsRequest('topic', topic, ['a']),
+    describeConfigsAnswer(
+      body(describeConfigsRequest('topic', topic, ['a'])),
+      { topic: { a: '1' }, broker: {} },
+      0,
+    ),
   ],
   [describeProducersRequest(topic, 0), describeProducersAnswer(asked, producers, 0)],
   [earliestOffsetRequest(topic, 0), listOffsetsAnswer(body(earliestOffsetRequest(topic, 0)), 0)],

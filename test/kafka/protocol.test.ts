@@ -4,6 +4,7 @@
 
 import { describe, expect, test } from 'bun:test';
 import {
+  describeConfigsRequest,
   describeProducersRequest,
   earliestOffsetRequest,
   fetchRequest,
@@ -170,8 +171,8 @@ describe('Metadata v4', () => {
       ],
       topicErrorCode: 0,
       partitions: [
-        { errorCode: 0, partition: 1, leader: 5 },
-        { errorCode: 5, partition: 0, leader: -1 },
+        { errorCode: 0, partition: 1, leader: 5, replicas: 2, inSyncReplicas: 1 },
+        { errorCode: 5, partition: 0, leader: -1, replicas: 1, inSyncReplicas: 0 },
       ],
     });
   });
@@ -290,5 +291,42 @@ describe('Fetch v4', () => {
       throttleMs: 0,
       records: Buffer.from([0xaa, 0xbb, 0xcc]),
     });
+  });
+});
+
+describe('DescribeConfigs v1', () => {
+  test('request: one resource, the settings that are asked for, no synonyms', () => {
+    const request = describeConfigsRequest('topic', 'log', ['a.b', 'c']);
+    expect([request.apiKey, request.apiVersion]).toEqual([32, 1]);
+    expect(bodyOf(request)).toEqual(
+      bytes(0, 0, 0, 1, 2, 0, 3, 'log', 0, 0, 0, 2, 0, 3, 'a.b', 0, 1, 'c', 0),
+    );
+    expect(bodyOf(describeConfigsRequest('broker', '12', []))).toEqual(
+      bytes(0, 0, 0, 1, 4, 0, 2, '12', 0, 0, 0, 0, 0),
+    );
+  });
+
+  test('answer, with a value that is null and synonyms to pass over', () => {
+    const payload = answer(
+      [0, 0, 0, 0, 0, 0, 0, 1, 0, 0],
+      [0xff, 0xff, 2, 0, 3, 'log'], // error_message, resource
+      [0, 0, 0, 2],
+      [0, 3, 'a.b', 0, 2, '17', 0, 5, 0, 0, 0, 0, 1, 0, 1, 'd', 0xff, 0xff, 4],
+      [0, 1, 'c', 0xff, 0xff, 1, 5, 1, 0, 0, 0, 0],
+    );
+    expect(describeConfigsRequest('topic', 'log', []).decode(payload)).toEqual({
+      errorCode: 0,
+      values: new Map([
+        ['a.b', '17'],
+        ['c', ''],
+      ]),
+    });
+  });
+
+  test('a refusal with its message, and an answer about nothing, which is malformed', () => {
+    const { decode } = describeConfigsRequest('topic', 'log', []);
+    const refusal = answer([0, 0, 0, 0, 0, 0, 0, 1, 0, 29, 0, 2, 'no', 2, 0, 3, 'log', 0, 0, 0, 0]);
+    expect(decode(refusal)).toEqual({ errorCode: 29, values: new Map() });
+    expect(() => decode(answer(0, 0, 0, 0, 0, 0, 0, 0))).toThrow(ResponseMalformed);
   });
 });

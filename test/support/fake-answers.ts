@@ -12,6 +12,7 @@ export const API = {
   metadata: 3,
   apiVersions: 18,
   initProducerId: 22,
+  describeConfigs: 32,
   describeProducers: 61,
 } as const;
 export type Api = keyof typeof API;
@@ -197,3 +198,28 @@ export function fetchAnswer(
   });
   return Buffer.concat([head.done(), records]);
 }
+
+/** v1, of one resource: the settings that are known of those asked for. */
+export function describeConfigsAnswer(
+  body: Buffer,
+  known: { readonly topic: Settings; readonly broker: Settings },
+  code: number,
+): Buffer {
+  const request = new Reader(body);
+  const [type, name, keys] = request.array(() => {
+    return [request.int8(), request.string(), request.array(() => request.string())] as const;
+  })[0]!;
+  const settings = type === 2 ? known.topic : known.broker;
+  const found = code === 0 ? keys.filter((key) => settings[key] !== undefined) : [];
+  return new Writer()
+    .int32(0)
+    .array([name], (out) => {
+      out.int16(code).int16(-1).int8(type).string(name);
+      out.array(found, (item, key) => {
+        item.string(key).string(settings[key]!).int8(0).int8(5).int8(0).int32(0);
+      });
+    })
+    .done();
+}
+
+export type Settings = Readonly<Record<string, string>>;

@@ -1,6 +1,6 @@
 // A Kafka cluster inside the test process: real sockets, real frames, the answers of a broker, and a
 // script of faults. Speaks ApiVersions v0–2, Metadata v4, InitProducerId v1, Produce v7,
-// DescribeProducers v0, ListOffsets v1 and Fetch v4, with a spelling of its own (wire-bytes.ts): what
+// DescribeProducers v0, DescribeConfigs v1, ListOffsets v1 and Fetch v4, with a spelling of its own (wire-bytes.ts): what
 // checks src/kafka/protocol.ts must not repeat its mistakes. Sequences: fake-partition.ts.
 
 import { createServer, type Server, type Socket } from 'node:net';
@@ -8,6 +8,7 @@ import {
   API,
   type Api,
   apiVersionsAnswer,
+  describeConfigsAnswer,
   describeProducersAnswer,
   fetchAnswer,
   type Frame,
@@ -19,6 +20,7 @@ import {
   readDescribeProducers,
   readFrame,
   readProduce,
+  type Settings,
 } from './fake-answers.ts';
 import { CODE, FakePartition, type Fault } from './fake-partition.ts';
 
@@ -53,6 +55,8 @@ export class FakeCluster implements AsyncDisposable {
   fetchBytesMax = Infinity;
   /** So many Fetch answers hold no records, as from a broker over its quota. */
   emptyFetches = 0;
+  /** What DescribeConfigs says. */
+  readonly settings = { topic: {} as Settings, broker: {} as Settings };
   readonly #held: (() => void)[] = [];
   readonly #nodes: FakeNode[] = [];
   #nextProducerId: number;
@@ -213,6 +217,7 @@ export class FakeCluster implements AsyncDisposable {
       const bytesMax = this.emptyFetches-- > 0 ? 0 : this.fetchBytesMax;
       return fetchAnswer(body, this.partitions, bytesMax, code);
     },
+    describeConfigs: ({ body }, _node, code) => describeConfigsAnswer(body, this.settings, code),
     describeProducers: ({ body }, node, code) => {
       const asked = readDescribeProducers(body);
       const { leader, producers } = this.partitions[asked.partition]!;
