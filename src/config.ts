@@ -26,6 +26,12 @@ export const COMMANDS = {
     meaning: 'read the topic and print what is missing, duplicate or late in it; --json',
     flags: ['json'],
   },
+  doctor: {
+    meaning:
+      'try the way of a record step by step, from DNS to a probe record in the topic, and the ' +
+      'journal; say what to do; --json, --no-probe',
+    flags: ['json', 'no-probe'],
+  },
   help: { meaning: 'print this', flags: [] },
 } as const;
 

@@ -11,6 +11,7 @@ import { TopicUnreadable } from './kafka/topic-reader.ts';
 import { serverMetrics } from './metrics.ts';
 import { RecordKindUnusable } from './record/load-record-kind.ts';
 import { describeServer, Service } from './service.ts';
+import { doctor } from './tools/doctor.ts';
 import { tail } from './tools/tail.ts';
 import { verify } from './tools/verify.ts';
 import { Supervisor } from './workers/supervisor.ts';
@@ -28,6 +29,10 @@ async function main(): Promise<void> {
       return tail(config, flags.has('follow'));
     case 'verify':
       process.exit(await verify(config, flags.has('json')));
+    case 'doctor':
+      process.exit(
+        await doctor(config, { json: flags.has('json'), probe: !flags.has('no-probe') }),
+      );
     case 'help':
       process.stdout.write(`${configReference()}\n`);
   }

@@ -6,7 +6,7 @@
 // down under that process: what it had not synced may be lost.
 
 import { Database, SQLiteError } from 'bun:sqlite';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { open, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { JournalLocked, makeWritable, unusable } from './journal-directory.ts';
@@ -57,6 +57,23 @@ export function claimServer(directory: string): Disposable {
   const claim = lock(directory, 'server');
   writeOwner(ownerFile(directory, 'server'), kernelBootId());
   return claim;
+}
+
+/**
+ * Which process has the directory as a server; undefined = none. Only looks: a server that starts in
+ * the microseconds of that would be refused, so it is for people who ask, not for programs that poll.
+ */
+export function findServer(directory: string): string | undefined {
+  const path = join(directory, 'server');
+  if (!existsSync(path)) return undefined;
+  using database = new Database(path, { readonly: true });
+  try {
+    database.run('SELECT 1 FROM sqlite_master');
+    return undefined;
+  } catch (error) {
+    if (!isBusy(error)) throw error;
+    return readOwner(ownerFile(directory, 'server'))?.pid ?? 'unknown';
+  }
 }
 
 /**

@@ -19,7 +19,7 @@ import type { ProducerState } from './protocol.ts';
 import type { Quarantine } from './quarantine.ts';
 
 /** Kafka's default for `producer.id.expiration.ms`: after this a broker has forgotten a producer. */
-const PRODUCER_ID_EXPIRATION_MS = 86_400_000;
+export const PRODUCER_ID_EXPIRATION_MS = 86_400_000;
 
 export interface Inquiries {
   /** Last sequences the leader knows; undefined = it cannot or will not tell. */

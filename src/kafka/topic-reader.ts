@@ -128,7 +128,7 @@ function* wholeBatches(bytes: Buffer): Generator<{ position: number; end: number
 }
 
 /** The records from offset `from` on: a batch may begin in front of what was asked for. */
-function decodeBatches(bytes: Buffer, partition: number, from: number): TopicRecord[] {
+export function decodeBatches(bytes: Buffer, partition: number, from: number): TopicRecord[] {
   const records: TopicRecord[] = [];
   for (const { position, end } of wholeBatches(bytes)) {
     const { attributes, baseTimestamp } = readBatchHeader(bytes, position);

@@ -25,6 +25,9 @@ export class TopicUnusable extends Error {
   override readonly name = 'TopicUnusable';
 }
 
+/** Whom to ask about which partition. */
+type Led = Pick<PartitionQueue, 'partition' | 'leader'>;
+
 export interface TopicOptions {
   readonly name: string;
   readonly acks: 'all' | '1';
@@ -65,7 +68,7 @@ export class Topic implements Inquiries {
     throw verdict.action === 'hold' ? new TopicUnusable(message) : new Error(message);
   }
 
-  async describeProducers(queue: PartitionQueue): Promise<readonly ProducerState[] | undefined> {
+  async describeProducers(queue: Led): Promise<readonly ProducerState[] | undefined> {
     const { name, acks, onWarning } = this.#options;
     if (acks !== 'all') return undefined;
     const request = describeProducersRequest(name, queue.partition);
@@ -81,7 +84,7 @@ export class Topic implements Inquiries {
   }
 
   /** `batch`: as in the journal, or compressed. @throws {BrokerUnreachable} */
-  produce(queue: PartitionQueue, batch: Buffer): Promise<ProduceAnswer> {
+  produce(queue: Led, batch: Buffer): Promise<ProduceAnswer> {
     const { name, acks } = this.#options;
     const wireAcks = acks === 'all' ? -1 : 1;
     const request = produceRequest(name, queue.partition, wireAcks, ACKS_TIMEOUT_MS, batch);

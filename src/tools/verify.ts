@@ -5,6 +5,7 @@ import { type Config, ConfigError } from '../config.ts';
 import { Cluster } from '../kafka/cluster.ts';
 import { TopicReader, TopicUnreadable } from '../kafka/topic-reader.ts';
 import { recordIdOf } from '../record/decode.ts';
+import { isProbe } from '../record/probe.ts';
 import { type BootReport, countOf, type Place, type Range, Tally } from './tally.ts';
 
 const EXIT_COMPLETE = 0;
@@ -42,7 +43,7 @@ async function read(reader: TopicReader, topic: string): Promise<Report> {
       for (const { partition, offset, timestamp, value } of records) {
         const id = recordIdOf(value);
         if (id) tally.add(id.bootId, id.sequence, { partition, offset }, timestamp);
-        else withoutId++;
+        else if (!isProbe(value)) withoutId++;
       }
     }
     const [leaderless] = reader.leaderless;

@@ -2,9 +2,9 @@
 // an open journal keeps of the kernel's boot. That the lock itself holds is in journal-directory.test.ts.
 
 import { expect, test } from 'bun:test';
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { claimServer } from '../../src/journal/journal-lock.ts';
+import { claimServer, findServer } from '../../src/journal/journal-lock.ts';
 import { killedWith, openJournal } from '../support/journals.ts';
 import { tempDir } from '../support/temp-dir.ts';
 
@@ -66,5 +66,17 @@ test('a server claims its directory as a whole, whoever has a journal in it', as
     );
   }
   claim[Symbol.dispose]();
+  claimServer(dir.path)[Symbol.dispose]();
+});
+
+test('looking for the server of a directory finds its process, and disturbs nobody', () => {
+  using dir = tempDir();
+  expect(findServer(dir.path)).toBeUndefined();
+  expect(readdirSync(dir.path)).toEqual([]);
+  const claim = claimServer(dir.path);
+  expect(findServer(dir.path)).toBe(String(process.pid));
+  expect(() => claimServer(dir.path)).toThrow('is in use by another hoplog');
+  claim[Symbol.dispose]();
+  expect(findServer(dir.path)).toBeUndefined();
   claimServer(dir.path)[Symbol.dispose]();
 });
