@@ -8,7 +8,7 @@
 import type { Contestant } from './contestant.ts';
 import { Entry, inTurn, type Outcome, settleMs } from './entry.ts';
 import type { BenchKafka } from './kafka.ts';
-import { cpuMicroseconds } from './proc.ts';
+import { cpuByProcess, cpuMicroseconds } from './proc.ts';
 import type { Variant } from './variants.ts';
 import type { LoadShape } from './wrk.ts';
 
@@ -17,6 +17,8 @@ export interface Round {
   requestsPerSecond: number;
   /** CPU of the server process, all threads, burst and settle. */
   cpuUsPerRequest: number;
+  /** The same of each of its processes, in the order they were started in. */
+  processCpuUs: number[];
   /** Share of its core the server had during the burst alone; well below 1 = it was not the limit. */
   busy: number;
   /** Every record so far was in Kafka when the clock stopped: the flush is in the figure. */
@@ -69,10 +71,21 @@ export async function measureBursts(
   return entries.map((entry) => ({ ...entry.outcome, rounds: rounds.get(entry)! }));
 }
 
-async function measureRound(
+export async function measureRound(
   contestant: Contestant,
   kafka: BenchKafka,
-  { seconds, shape }: BurstOptions,
+  options: Pick<BurstOptions, 'seconds' | 'shape'>,
+): Promise<Round> {
+  const round = await measureBurst(contestant, options);
+  const { variant, answered } = contestant;
+  if (variant.log !== 'none') round.flushed = (await contestant.records(kafka)) >= answered;
+  return round;
+}
+
+/** A round of which nobody has looked whether its records have arrived. */
+export async function measureBurst(
+  contestant: Contestant,
+  { seconds, shape }: Pick<BurstOptions, 'seconds' | 'shape'>,
 ): Promise<Round> {
   const before = contestant.cpuTime();
   const burst = await contestant.load(seconds, shape);
@@ -80,14 +93,13 @@ async function measureRound(
   const { anonMiB } = contestant.memory();
   await Bun.sleep(settleMs);
   const settled = contestant.cpuTime();
-  const { variant, answered } = contestant;
-  const flushed = variant.log === 'none' || (await contestant.records(kafka)) >= answered;
   return {
     requests: burst.requests,
     requestsPerSecond: burst.requests / (burst.durationUs / 1e6),
     cpuUsPerRequest: cpuMicroseconds(before, settled) / burst.requests,
+    processCpuUs: cpuByProcess(before, settled).map((us) => us / burst.requests),
     busy: cpuMicroseconds(before, after) / burst.durationUs,
-    flushed,
+    flushed: true,
     anonMiB,
     p50Us: burst.p50Us,
     p99Us: burst.p99Us,

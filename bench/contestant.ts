@@ -6,10 +6,10 @@
 
 import { closeSync, mkdirSync, openSync } from 'node:fs';
 import { onServerCore } from './cores.ts';
-import { cpuTime, memory, type CpuTime, type Memory } from './proc.ts';
+import { cpuTime, memory, processesOf, type CpuTime, type Memory } from './proc.ts';
 import type { BenchKafka } from './kafka.ts';
 import { topicOf, type Variant } from './variants.ts';
-import { type Latencies, openLoop } from './open-loop.ts';
+import { openLoop, type SteadyLoad } from './open-loop.ts';
 import { burst, type Burst, type LoadShape, shapes } from './wrk.ts';
 
 /** Should the bench be killed, the kernel ends its servers. setpriv becomes the server itself. */
@@ -87,13 +87,19 @@ export class Contestant implements AsyncDisposable {
 
   /** Takes no part in what happens until `resume`: its timers must not run on the core of another. */
   pause(): void {
-    if (!ended(this.#process)) this.#process.kill('SIGSTOP');
+    this.#signalAll('SIGSTOP');
     this.#paused = true;
   }
 
   resume(): void {
-    if (this.#paused && !ended(this.#process)) this.#process.kill('SIGCONT');
+    if (this.#paused) this.#signalAll('SIGCONT');
     this.#paused = false;
+  }
+
+  /** As a crash. */
+  async kill(): Promise<void> {
+    this.#signalAll('SIGKILL');
+    await this.#process.exited;
   }
 
   /** How many records there are where it puts them. */
@@ -120,7 +126,7 @@ export class Contestant implements AsyncDisposable {
     rate: number;
     seconds: number;
     connections: number;
-  }): Promise<Latencies> {
+  }): Promise<SteadyLoad> {
     await this.assertAlive();
     const result = await openLoop(this.url, load, this.#load.signal);
     this.answered += result.requests;
@@ -156,8 +162,7 @@ export class Contestant implements AsyncDisposable {
         Bun.sleep(stopMs).then(() => false),
       ]);
       if (!inTime) {
-        this.#process.kill('SIGKILL');
-        await this.#process.exited;
+        await this.kill();
         return `did not end within ${stopMs / 1_000} s of SIGTERM`;
       }
     }
@@ -168,6 +173,11 @@ export class Contestant implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.stop();
+  }
+
+  #signalAll(signal: NodeJS.Signals): void {
+    if (ended(this.#process)) return;
+    for (const pid of processesOf(this.#process.pid)) process.kill(pid, signal);
   }
 
   async #answers(): Promise<boolean> {
@@ -205,7 +215,7 @@ function endOf(child: Bun.Subprocess): string {
 }
 
 /** Somebody else may take it before the server does; the server then fails loudly and the row says so. */
-function freePort(): number {
+export function freePort(): number {
   using listener = Bun.listen({ hostname: '127.0.0.1', port: 0, socket: { data() {} } });
   return listener.port;
 }

@@ -27,9 +27,18 @@ function pinned(core: number, command: string[]): string[] {
 }
 
 /** Moves every thread of a running process; threads it starts later inherit the core. */
-export async function moveToLoadCore(pid: number): Promise<void> {
+export function moveToLoadCore(pid: number): Promise<void> {
+  return move(pid, `${loadCore}`);
+}
+
+/** Undoes it. */
+export function moveToCores(pid: number): Promise<void> {
+  return move(pid, `${serverCore},${loadCore}`);
+}
+
+async function move(pid: number, cores: string): Promise<void> {
   if (!pinning) return;
-  const command = ['taskset', '--all-tasks', '--pid', '--cpu-list', `${loadCore}`, `${pid}`];
+  const command = ['taskset', '--all-tasks', '--pid', '--cpu-list', cores, `${pid}`];
   await Bun.spawn(command, { stdout: 'ignore', stderr: 'ignore' }).exited;
 }
 

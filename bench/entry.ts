@@ -5,7 +5,7 @@
 import { Contestant } from './contestant.ts';
 import { delivery, type Delivery } from './delivery.ts';
 import type { BenchKafka } from './kafka.ts';
-import type { Variant } from './variants.ts';
+import { topicOf, type Variant } from './variants.ts';
 
 const warmUpSeconds = 3;
 /** Holds the last flush of a log with a second of linger. */
@@ -19,6 +19,38 @@ export interface Outcome {
   unknown: number;
   records: number | null;
   delivery: Delivery | null;
+  /** Of a record in Kafka, batch headers and compression included; null where none is there. */
+  recordBytes: number | null;
+}
+
+export function newOutcome(variant: Variant): Outcome {
+  return {
+    variant: variant.name,
+    failure: null,
+    peakMiB: null,
+    answered: 0,
+    unknown: 0,
+    records: null,
+    delivery: null,
+    recordBytes: null,
+  };
+}
+
+/** The account of a contestant that has ended. */
+export async function settle(
+  outcome: Outcome,
+  contestant: Contestant,
+  kafka: BenchKafka,
+): Promise<void> {
+  const { variant } = contestant;
+  outcome.answered = contestant.answered;
+  outcome.unknown = contestant.unknown;
+  outcome.records = await contestant.records(kafka);
+  if (variant.log === 'kafka' && outcome.records > 0) {
+    outcome.recordBytes = kafka.logBytes(topicOf(variant)) / outcome.records;
+  }
+  if (outcome.answered === 0) return;
+  outcome.delivery = delivery(variant.log !== 'none', outcome, outcome.records);
 }
 
 export class Entry {
@@ -40,15 +72,7 @@ export class Entry {
 
   private constructor(variant: Variant) {
     this.variant = variant;
-    this.outcome = {
-      variant: variant.name,
-      failure: null,
-      peakMiB: null,
-      answered: 0,
-      unknown: 0,
-      records: null,
-      delivery: null,
-    };
+    this.outcome = newOutcome(variant);
   }
 
   /** Its turn, unless it has failed before. */
@@ -63,7 +87,7 @@ export class Entry {
   async finish(kafka: BenchKafka): Promise<void> {
     const contestant = this.#contestant;
     if (!contestant) return;
-    const { outcome, variant } = this;
+    const { outcome } = this;
     await this.attempt(async () => {
       // Still the right answer? wrk looks at nothing but statuses above 399.
       await contestant.ready();
@@ -71,11 +95,7 @@ export class Entry {
       const problem = await contestant.stop();
       if (problem !== null) throw new Error(problem);
     });
-    outcome.answered = contestant.answered;
-    outcome.unknown = contestant.unknown;
-    outcome.records = await contestant.records(kafka);
-    if (outcome.answered === 0) return;
-    outcome.delivery = delivery(variant.log !== 'none', outcome, outcome.records);
+    await settle(outcome, contestant, kafka);
   }
 
   async #start(kafka: BenchKafka, dir: string, stack: AsyncDisposableStack): Promise<void> {

@@ -50,7 +50,8 @@ export async function measureLatency(
         for (const share of loadShares) {
           const rate = share * (capacities.get(entry) ?? 0);
           const load = { rate, seconds: options.seconds, connections };
-          rounds.get(entry)![share].push(await contestant.steadyLoad(load));
+          const { seconds: _, ...latencies } = await contestant.steadyLoad(load);
+          rounds.get(entry)![share].push(latencies);
           await Bun.sleep(settleMs);
         }
       });

@@ -4,7 +4,7 @@
 // and the last third are compared; a third is long enough to hold several collections.
 
 import { Contestant } from './contestant.ts';
-import { delivery, type Delivery } from './delivery.ts';
+import { newOutcome, type Outcome, settle } from './entry.ts';
 import type { BenchKafka } from './kafka.ts';
 import type { Memory } from './proc.ts';
 import { median } from './statistics.ts';
@@ -12,18 +12,11 @@ import type { Variant } from './variants.ts';
 
 const sampleMs = 1_000;
 
-export interface MemoryRow {
-  variant: string;
+export interface MemoryRow extends Outcome {
   requestsPerSecond: number;
   samples: Memory[];
   first: Memory;
   last: Memory;
-  answered: number;
-  unknown: number;
-  records: number;
-  delivery: Delivery;
-  /** What went wrong at the end; null when it stopped in time. */
-  failure: string | null;
 }
 
 export async function measureMemory(
@@ -43,21 +36,17 @@ export async function measureMemory(
     samples.push(contestant.memory());
   }
   const burst = await load;
-  const failure = await contestant.stop();
-  const { answered, unknown } = contestant;
-  const records = await contestant.records(kafka);
+  const outcome = newOutcome(variant);
+  outcome.failure = await contestant.stop();
+  outcome.peakMiB = samples.at(-1)?.peakMiB ?? null;
+  await settle(outcome, contestant, kafka);
   const third = Math.max(1, Math.floor(samples.length / 3));
   return {
-    variant: variant.name,
+    ...outcome,
     requestsPerSecond: burst.requests / (burst.durationUs / 1e6),
     samples,
     first: medians(samples.slice(0, third)),
     last: medians(samples.slice(-third)),
-    answered,
-    unknown,
-    records,
-    delivery: delivery(variant.log !== 'none', { answered, unknown }, records),
-    failure,
   };
 }
 

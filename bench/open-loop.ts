@@ -16,11 +16,16 @@ export interface Latencies {
   maxUs: number;
 }
 
+export interface SteadyLoad extends Latencies {
+  /** The same of each second. */
+  seconds: Latencies[];
+}
+
 export async function openLoop(
   url: string,
   load: { rate: number; seconds: number; connections: number },
   signal: AbortSignal,
-): Promise<Latencies> {
+): Promise<SteadyLoad> {
   const { rate, seconds, connections } = load;
   const program = `${CACHE}/open-loop/release/open-loop`;
   const numbers = [rate, seconds, connections].map((number) => `${Math.round(number)}`);
@@ -36,5 +41,5 @@ export async function openLoop(
     child.exited,
   ]);
   if (code !== 0) throw new Error(err.trim() || `open-loop ended with exit code ${code}`);
-  return JSON.parse(out) as Latencies;
+  return JSON.parse(out) as SteadyLoad;
 }

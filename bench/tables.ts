@@ -1,257 +1,68 @@
-// Rows to plain text. Every row is printed, also the one that failed or lost records, and says so.
-// Ratios are taken round by round against bare's burst of the same round, then their median: what
-// slowed the machine in one round slowed both.
+// Results to tables, as text and for the page. Every row is in them, also the one that failed or lost
+// records, and says so.
 
 import type { BurstRow } from './bursts.ts';
-import type { IdleRow } from './idle.ts';
-import type { MemoryRow } from './memory.ts';
-import { describe, type Machine } from './machine.ts';
+import type { Outcome } from './entry.ts';
+import { type ConnectionsRow, connectionCounts } from './growth.ts';
+import { loadShares } from './latency.ts';
+import { type OutageRow, phases } from './outage.ts';
 import type { Memory } from './proc.ts';
-import type { ShippingRow } from './shipping.ts';
-import { median, quantile } from './statistics.ts';
-import { type LatencyRow, loadShares } from './latency.ts';
-import type { LoadShape } from './wrk.ts';
+import type { ModeName, Results, Sections } from './results.ts';
+import { median } from './statistics.ts';
+import {
+  cpuRatio,
+  cpuWith,
+  floor,
+  latencyRatio,
+  medianLatencies,
+  outageRatio,
+  summarize,
+  workerShares,
+} from './summary.ts';
 
-const floor = 'bare';
 /** Below this share of its core the server waited for wrk, or somebody else had the core. */
 const saturatedShare = 0.9;
+const NONE = '–';
 
-export interface Summary {
-  variant: string;
-  cpuUs: number;
-  cpuUsMin: number;
-  cpuUsMax: number;
-  cpuUsIqr: number;
-  ratio: number | null;
-  requestsPerSecond: number;
-  busy: number;
-  anonMiB: number;
+export interface Table {
+  title: string;
+  head: string[];
+  rows: string[][];
+  /** What the figures mean. */
+  legend: string;
+  /** What must not be overlooked. */
+  warnings: string[];
 }
 
-/** Null when not one round was measured. */
-export function summarize(row: BurstRow, rows: readonly BurstRow[]): Summary | null {
-  const rounds = row.rounds.filter((round) => round !== null);
-  if (rounds.length === 0) return null;
-  const cpu = rounds.map((round) => round.cpuUsPerRequest);
-  const bare = rows.find((row) => row.variant === floor)?.rounds ?? [];
-  const ratios = row.rounds.flatMap((round, index) => {
-    const reference = bare[index];
-    return round && reference ? [round.cpuUsPerRequest / reference.cpuUsPerRequest] : [];
+const builders: { [Mode in ModeName]: (section: Sections[Mode]) => Table[] } = {
+  bursts: (section) => [burstTable(section)],
+  workers: (section) => [workersTable(section)],
+  latency: (section) => [latencyTable(section)],
+  outage: (section) => [outageTable(section)],
+  connections: (section) => [connectionsTable(section)],
+  backlog: (section) => [backlogTable(section)],
+  memory: (section) => [memoryTable(section)],
+  idle: (section) => [idleTable(section)],
+  shipping: (section) => [shippingTable(section)],
+};
+
+export function tablesOf<Mode extends ModeName>(mode: Mode, section: Sections[Mode]): Table[] {
+  return builders[mode](section);
+}
+
+export function allTables({ sections }: Results): { mode: ModeName; tables: Table[] }[] {
+  const modes = Object.keys(builders) as ModeName[];
+  return modes.flatMap((mode) => {
+    const section = sections[mode];
+    return section === undefined ? [] : [{ mode, tables: tablesOf(mode, section as never) }];
   });
-  return {
-    variant: row.variant,
-    cpuUs: median(cpu),
-    cpuUsMin: Math.min(...cpu),
-    cpuUsMax: Math.max(...cpu),
-    cpuUsIqr: quantile(cpu, 0.75) - quantile(cpu, 0.25),
-    ratio: ratios.length > 0 ? median(ratios) : null,
-    requestsPerSecond: median(rounds.map((round) => round.requestsPerSecond)),
-    busy: median(rounds.map((round) => round.busy)),
-    anonMiB: median(rounds.map((round) => round.anonMiB)),
-  };
 }
 
-export function burstReport(
-  rows: readonly BurstRow[],
-  machine: Machine,
-  options: { rounds: number; seconds: number; shape: LoadShape },
-): string {
-  const lines = table(
-    ['variant', 'µs/req', 'min–max', 'IQR', '× bare', 'req/s', 'core', 'peak', 'anon'].concat([
-      'answered',
-      'in Kafka',
-      'records',
-    ]),
-    rows.map((row) => burstCells(row, rows)),
+export function asText({ title, head, rows, legend, warnings }: Table): string {
+  const widths = head.map((cell, column) =>
+    Math.max(cell.length, ...rows.map((cells) => cells[column]?.length ?? 0)),
   );
-  const notes = rows.flatMap((row) => burstNotes(row, rows));
-  return [
-    describe(machine),
-    `${options.rounds} bursts of ${options.seconds} s each in turn, ${options.shape.name}, acks=all`,
-    '',
-    ...lines,
-    '',
-    'µs/req: CPU of the server process, all threads, median of the bursts. core: share of its core',
-    'during a burst. peak (VmHWM) and anon (RssAnon right after a burst): MiB.',
-    ...notes,
-  ].join('\n');
-}
-
-function burstCells(row: BurstRow, rows: readonly BurstRow[]): string[] {
-  const summary = summarize(row, rows);
-  const figures = summary
-    ? [
-        summary.cpuUs.toFixed(2),
-        `${summary.cpuUsMin.toFixed(2)}–${summary.cpuUsMax.toFixed(2)}`,
-        summary.cpuUsIqr.toFixed(2),
-        summary.ratio?.toFixed(2) ?? '–',
-        summary.requestsPerSecond.toFixed(0),
-        `${(100 * summary.busy).toFixed(0)} %`,
-      ]
-    : ['–', '–', '–', '–', '–', '–'];
-  return [
-    row.variant,
-    ...figures,
-    row.peakMiB?.toFixed(0) ?? '–',
-    summary?.anonMiB.toFixed(0) ?? '–',
-    `${row.answered}`,
-    `${row.records ?? '–'}`,
-    verdict(row),
-  ];
-}
-
-function verdict(row: BurstRow): string {
-  const words = row.failure === null ? [] : ['FAILED'];
-  if (row.delivery === 'lost' || row.delivery === 'doubled') {
-    words.push(row.delivery.toUpperCase());
-  } else if (row.delivery !== null) {
-    words.push(row.delivery);
-  }
-  return words.join(', ');
-}
-
-function burstNotes(row: BurstRow, rows: readonly BurstRow[]): string[] {
-  const notes = [];
-  if (row.failure !== null) notes.push(`${row.variant} failed: ${row.failure}`);
-  if (row.delivery === 'lost' || row.delivery === 'doubled') {
-    notes.push(deliveryNote(row));
-  }
-  const busy = summarize(row, rows)?.busy ?? 1;
-  if (busy < saturatedShare) {
-    const percent = (100 * busy).toFixed(0);
-    notes.push(
-      `${row.variant}: had ${percent} % of its core: load or other programs bound its req/s`,
-    );
-  }
-  const late = row.rounds.filter((round) => round?.flushed === false).length;
-  if (late > 0) {
-    notes.push(`${row.variant}: ${late} rounds ended before their last record was in Kafka`);
-  }
-  return notes;
-}
-
-function deliveryNote(row: {
-  variant: string;
-  answered: number;
-  unknown: number;
-  records: number | null;
-}): string {
-  return (
-    `${row.variant}: ${row.records} records in Kafka for ${row.answered} answers seen ` +
-    `and at most ${row.unknown} more not waited for`
-  );
-}
-
-export function latencyReport(
-  rows: readonly LatencyRow[],
-  machine: Machine,
-  options: { rounds: number; seconds: number },
-): string {
-  const shares = loadShares.map((share) => `${100 * share} %`);
-  const lines = table(
-    ['variant', 'req/s', ...shares.flatMap((share) => [`${share}: p50`, 'p99', 'p99.9']), '× bare'],
-    rows.map((row) => [
-      row.variant,
-      row.capacity.toFixed(0),
-      ...loadShares.flatMap((share) => {
-        const rounds = row.rounds[share];
-        return (['p50Us', 'p99Us', 'p999Us'] as const).map((key) =>
-          rounds.length === 0 ? '–' : median(rounds.map((round) => round[key])).toFixed(0),
-        );
-      }),
-      latencyRatio(row, rows)?.toFixed(2) ?? '–',
-    ]),
-  );
-  const failed = rows.filter((row) => row.failure !== null);
-  return [
-    describe(machine),
-    `${options.rounds} rounds of ${options.seconds} s at a fixed rate, in turn, ${100 * loadShares[0]} to ` +
-      `${100 * (loadShares.at(-1) ?? 1)} % of each one's own capacity (req/s)`,
-    '',
-    ...lines,
-    '',
-    'µs from when a request was due to its answer, medians of the rounds. × bare: p99 at half load,',
-    'round by round.',
-    ...failed.map((row) => `${row.variant} failed: ${row.failure}`),
-  ].join('\n');
-}
-
-/** p99 at half load against bare's in the same round, the median of that; null without either. */
-export function latencyRatio(row: LatencyRow, rows: readonly LatencyRow[]): number | null {
-  const reference = rows.find(({ variant }) => variant === floor)?.rounds[0.5] ?? [];
-  const ratios = row.rounds[0.5].flatMap((round, index) => {
-    const bare = reference[index];
-    return bare ? [round.p99Us / bare.p99Us] : [];
-  });
-  return ratios.length > 0 ? median(ratios) : null;
-}
-
-export function memoryReport(rows: readonly MemoryRow[], machine: Machine): string {
-  const lines = table(
-    [
-      'variant',
-      'third',
-      'resident',
-      'anon',
-      'file',
-      'peak',
-      'req/s',
-      'answered',
-      'in Kafka',
-    ].concat(['records']),
-    rows.flatMap((row) => [
-      [row.variant, 'first', ...memoryCells(row.first), '', '', '', ''],
-      [
-        row.variant,
-        'last',
-        ...memoryCells(row.last),
-        row.requestsPerSecond.toFixed(0),
-        `${row.answered}`,
-        `${row.records}`,
-        row.delivery,
-      ],
-    ]),
-  );
-  const notes = rows.flatMap((row) => [
-    ...(row.failure === null ? [] : [`${row.variant} failed: ${row.failure}`]),
-    ...(row.delivery === 'lost' || row.delivery === 'doubled' ? [deliveryNote(row)] : []),
-  ]);
-  return [
-    describe(machine),
-    `full load, sampled each second (${rows[0]?.samples.length ?? 0} samples), medians, MiB`,
-    '',
-    ...lines,
-    ...notes,
-  ].join('\n');
-}
-
-function memoryCells(memory: Memory): string[] {
-  const { residentMiB, anonMiB, fileMiB, peakMiB } = memory;
-  return [residentMiB, anonMiB, fileMiB, peakMiB].map((value) => value.toFixed(1));
-}
-
-export function idleReport(rows: readonly IdleRow[], machine: Machine, seconds: number): string {
-  const lines = table(
-    ['variant', 'CPU', 'resident', 'anon'],
-    rows.map((row) => [
-      row.variant,
-      `${row.cpuPercent.toFixed(2)} %`,
-      `${row.memory.residentMiB.toFixed(0)} MiB`,
-      `${row.memory.anonMiB.toFixed(0)} MiB`,
-    ]),
-  );
-  const notes = rows.flatMap((row) =>
-    row.failure === null ? [] : [`${row.variant} failed: ${row.failure}`],
-  );
-  const title = `idle for ${seconds} s, connected to Kafka, share of one core`;
-  return [describe(machine), title, '', ...lines, ...notes].join('\n');
-}
-
-function table(head: string[], body: string[][]): string[] {
-  const widths = head.map((title, column) =>
-    Math.max(title.length, ...body.map((cells) => cells[column]?.length ?? 0)),
-  );
-  return [head, ...body].map((cells) =>
+  const lines = [head, ...rows].map((cells) =>
     cells
       .map((cell, column) =>
         column === 0 ? cell.padEnd(widths[0] ?? 0) : cell.padStart(widths[column] ?? 0),
@@ -259,18 +70,321 @@ function table(head: string[], body: string[][]): string[] {
       .join('  ')
       .trimEnd(),
   );
+  return [title, '', ...lines, ...(legend === '' ? [] : ['', legend]), ...warnings].join('\n');
 }
 
-export function shippingReport(
-  rows: readonly ShippingRow[],
-  machine: Machine,
-  rounds: number,
-): string {
-  const lines = rows.map(
-    (row) =>
-      `${row.variant}: ${row.cpuUsPerRecord.toFixed(2)} µs CPU a record, ` +
-      `${row.recordsPerSecond.toFixed(0)} records a second, ` +
-      (row.delivered ? 'each once in Kafka' : 'NOT each once in Kafka'),
-  );
-  return [describe(machine), `${rounds} backlogs of 2 M seed records`, '', ...lines].join('\n');
+function fixed(value: number | null | undefined, digits = 0): string {
+  return value === null || value === undefined ? NONE : value.toFixed(digits);
+}
+
+/** What became of the records, in a word; in capitals what should not have been. */
+export function verdict({ failure, delivery }: Pick<Outcome, 'failure' | 'delivery'>): string {
+  const words = failure === null ? [] : ['FAILED'];
+  if (delivery === 'lost' || delivery === 'doubled') words.push(delivery.toUpperCase());
+  else if (delivery !== null) words.push(delivery);
+  return words.join(', ');
+}
+
+function accountCells(row: Outcome): string[] {
+  return [`${row.answered}`, `${row.records ?? NONE}`, verdict(row)];
+}
+
+function accountWarnings(rows: readonly Outcome[]): string[] {
+  return rows.flatMap((row) => {
+    const { variant, failure, delivery, records, answered, unknown } = row;
+    return [
+      ...(failure === null ? [] : [`${variant} failed: ${failure}`]),
+      ...(delivery === 'lost' || delivery === 'doubled'
+        ? [
+            `${variant}: ${records} records for ${answered} answers seen and at most ${unknown} ` +
+              'more not waited for',
+          ]
+        : []),
+    ];
+  });
+}
+
+type Bursts = Sections['bursts'];
+
+function burstTable({ rounds, seconds, load, rows }: Bursts): Table {
+  return {
+    title: `${rounds} bursts of ${seconds} s each in turn, ${load}, acks=all`,
+    head: ['variant', 'µs/req', 'min–max', 'IQR', '× bare', 'req/s', 'core', 'peak', 'anon'].concat(
+      ['B/rec', 'answered', 'in Kafka', 'records'],
+    ),
+    rows: rows.map((row) => burstCells(row, rows)),
+    legend:
+      'µs/req: CPU of the server, all processes and threads, median of the bursts. core: share of its core ' +
+      'during a burst. peak (VmHWM) and anon (RssAnon right after a burst): MiB. B/rec: bytes of a record ' +
+      'in Kafka.',
+    warnings: [...accountWarnings(rows), ...rows.flatMap((row) => burstWarnings(row, rows))],
+  };
+}
+
+function burstCells(row: BurstRow, rows: readonly BurstRow[]): string[] {
+  const summary = summarize(row, rows);
+  return [
+    row.variant,
+    fixed(summary?.cpuUs, 2),
+    summary ? `${summary.cpuUsMin.toFixed(2)}–${summary.cpuUsMax.toFixed(2)}` : NONE,
+    fixed(summary?.cpuUsIqr, 2),
+    fixed(summary?.ratio, 2),
+    fixed(summary?.requestsPerSecond),
+    summary ? `${(100 * summary.busy).toFixed(0)} %` : NONE,
+    fixed(row.peakMiB),
+    fixed(summary?.anonMiB),
+    fixed(row.recordBytes),
+    ...accountCells(row),
+  ];
+}
+
+function burstWarnings(row: BurstRow, rows: readonly BurstRow[]): string[] {
+  const warnings = [];
+  const busy = summarize(row, rows)?.busy ?? 1;
+  if (busy < saturatedShare) {
+    const percent = (100 * busy).toFixed(0);
+    warnings.push(
+      `${row.variant}: had ${percent} % of its core: load or other programs bound its req/s`,
+    );
+  }
+  const late = row.rounds.filter((round) => round?.flushed === false).length;
+  if (late > 0) {
+    warnings.push(`${row.variant}: ${late} rounds ended before their last record was in Kafka`);
+  }
+  return warnings;
+}
+
+function workersTable({ rounds, seconds, rows }: Sections['workers']): Table {
+  return {
+    title: `Several processes on the same core, ${rounds} bursts of ${seconds} s each in turn`,
+    head: [
+      'variant',
+      'µs/req',
+      '× ours',
+      'req/s',
+      'load of each worker',
+      'answered',
+      'in Kafka',
+    ].concat(['records']),
+    rows: rows.map((row) => {
+      const summary = summarize(row, rows);
+      const shares = workerShares(row).map((share) => `${(100 * share).toFixed(0)} %`);
+      return [
+        row.variant,
+        fixed(summary?.cpuUs, 2),
+        fixed(cpuRatio(rows, row.variant, 'ours'), 2),
+        fixed(summary?.requestsPerSecond),
+        shares.length === 0 ? 'one process' : shares.join(' + '),
+        ...accountCells(row),
+      ];
+    }),
+    legend:
+      'µs/req is that of all processes together; the load of a worker is its share of their CPU.',
+    warnings: accountWarnings(rows),
+  };
+}
+
+function latencyTable({ rounds, seconds, rows }: Sections['latency']): Table {
+  const shares = loadShares.map((share) => `${100 * share} %`);
+  return {
+    title:
+      `${rounds} rounds of ${seconds} s at a fixed rate, in turn, ${shares[0]} to ${shares.at(-1)} ` +
+      'of each one’s own capacity (req/s)',
+    head: [
+      'variant',
+      'req/s',
+      ...shares.flatMap((share) => [`${share}: p50`, 'p99', 'p99.9']),
+    ].concat(['× bare']),
+    rows: rows.map((row) => [
+      row.variant,
+      fixed(row.capacity),
+      ...loadShares.flatMap((share) =>
+        (['p50Us', 'p99Us', 'p999Us'] as const).map((key) =>
+          fixed(medianLatencies(row.rounds[share], key)),
+        ),
+      ),
+      fixed(latencyRatio(row, rows), 2),
+    ]),
+    legend:
+      'µs from when a request was due to its answer, medians of the rounds. × bare: p99 at half load, ' +
+      'round by round.',
+    warnings: accountWarnings(rows),
+  };
+}
+
+function outageTable({ rate, seconds, rows }: Sections['outage']): Table {
+  const labels = { before: 'before', down: 'Kafka down', restart: 'starting', after: 'after' };
+  return {
+    title: `Kafka killed under ${rate} requests a second and started again; ${seconds} s for each phase`,
+    head: [
+      'variant',
+      ...phases.flatMap((phase) => [`${labels[phase]}: p50`, 'p99', 'p99.9']),
+      '× bare',
+      'backlog',
+      'waited',
+      'caught up at',
+      'answered',
+      'in Kafka',
+      'records',
+    ],
+    rows: rows.map((row) => [
+      row.variant,
+      ...phases.flatMap((phase) =>
+        (['p50Us', 'p99Us', 'p999Us'] as const).map((key) => fixed(row.phases[phase]?.[key])),
+      ),
+      fixed(outageRatio(row, rows, 'down'), 2),
+      ...catchUpCells(row),
+      ...accountCells(row),
+    ]),
+    legend:
+      'µs from when a request was due to its answer. starting: Kafka’s start shares the core of the load ' +
+      'generator, which delays all alike. × bare: p99 while Kafka is down. backlog: records not in Kafka ' +
+      'when it was back; waited: until the first of them came; caught up at: records a second from then on.',
+    warnings: accountWarnings(rows),
+  };
+}
+
+function catchUpCells({ catchUp }: OutageRow): string[] {
+  if (catchUp === null) return [NONE, NONE, NONE];
+  const { backlog, waitedMs, tookMs } = catchUp;
+  const speed = tookMs === null ? 'never' : `${((1_000 * backlog) / tookMs).toFixed(0)} /s`;
+  return [`${backlog}`, `${waitedMs.toFixed(0)} ms`, speed];
+}
+
+function connectionsTable({ rounds, seconds, rows }: Sections['connections']): Table {
+  const skipped = rows[0]?.counts.filter((count) => count.skipped !== null) ?? [];
+  return {
+    title: `More connections: µs a request, medians of ${rounds} bursts of ${seconds} s`,
+    head: [
+      'variant',
+      ...connectionCounts.flatMap((count) => [count.toLocaleString('en'), '× bare']),
+      'answered',
+      'in Kafka',
+      'records',
+    ],
+    rows: rows.map((row) => [
+      row.variant,
+      ...connectionCounts.flatMap((count) => {
+        const own = cpuWith(row, count);
+        const bareRow = rows.find(({ variant }) => variant === floor);
+        const bare = bareRow ? cpuWith(bareRow, count) : null;
+        return [fixed(own, 2), fixed(own !== null && bare !== null ? own / bare : null, 2)];
+      }),
+      ...accountCells(row),
+    ]),
+    legend:
+      'Each burst opens its connections, so accepting them is in the figure. Links, which will grow too, do ' +
+      'not exist yet.',
+    warnings: [
+      ...accountWarnings(rows),
+      ...skipped.map(
+        ({ connections, skipped: why }) => `${connections} connections left out: ${why}`,
+      ),
+      ...rows.flatMap(noFigures),
+    ],
+  };
+}
+
+function noFigures({ variant, counts }: ConnectionsRow): string[] {
+  const missing = counts.filter(({ rounds, skipped }) => skipped === null && rounds.length === 0);
+  return missing.map(({ connections }) => `${variant}: no figure with ${connections} connections`);
+}
+
+function backlogTable({ rounds, seconds, rows }: Sections['backlog']): Table {
+  return {
+    title: `A growing backlog, Kafka away: medians of ${rounds} bursts of ${seconds} s`,
+    head: ['variant', 'backlog', 'µs/req', 'req/s', 'p99', 'answered', 'in Kafka', 'records'],
+    rows: rows.flatMap((row) =>
+      row.steps.map((step, at) => {
+        const of = (figureOf: (round: (typeof step.rounds)[number]) => number) =>
+          step.rounds.length === 0 ? null : median(step.rounds.map(figureOf));
+        return [
+          row.variant,
+          `${step.backlogMiB.toFixed(0)} MiB`,
+          fixed(
+            of((round) => round.cpuUsPerRequest),
+            2,
+          ),
+          fixed(of((round) => round.requestsPerSecond)),
+          fixed(of((round) => round.p99Us)),
+          ...(at === row.steps.length - 1 ? accountCells(row) : ['', '', '']),
+        ];
+      }),
+    ),
+    legend: rows
+      .flatMap(({ variant, servingMs, drain }) => [
+        ...(servingMs === null
+          ? []
+          : [
+              `${variant}, killed with all of it and started again, answers after ${servingMs.toFixed(0)} ms.`,
+            ]),
+        ...(drain === null
+          ? []
+          : [
+              `Its ${drain.backlogMiB.toFixed(0)} MiB are in Kafka ${drain.seconds.toFixed(1)} s after that is back.`,
+            ]),
+      ])
+      .join(' '),
+    warnings: accountWarnings(rows),
+  };
+}
+
+function memoryTable({ seconds, rows }: Sections['memory']): Table {
+  return {
+    title: `Full load for ${seconds} s, memory sampled each second, medians, MiB`,
+    head: ['variant', 'third', 'resident', 'anon', 'file', 'peak', 'req/s', 'answered'].concat([
+      'in Kafka',
+      'records',
+    ]),
+    rows: rows.flatMap((row) => [
+      [row.variant, 'first', ...memoryCells(row.first), '', '', '', ''],
+      [
+        row.variant,
+        'last',
+        ...memoryCells(row.last),
+        row.requestsPerSecond.toFixed(0),
+        ...accountCells(row),
+      ],
+    ]),
+    legend:
+      'anon: heap and stacks, where a leak shows. file: the mapped journal, the kernel’s to take back.',
+    warnings: accountWarnings(rows),
+  };
+}
+
+function memoryCells(memory: Memory): string[] {
+  const { residentMiB, anonMiB, fileMiB, peakMiB } = memory;
+  return [residentMiB, anonMiB, fileMiB, peakMiB].map((value) => value.toFixed(1));
+}
+
+function idleTable({ seconds, rows }: Sections['idle']): Table {
+  return {
+    title: `Idle for ${seconds} s, connected to Kafka, share of one core`,
+    head: ['variant', 'CPU', 'resident', 'anon'],
+    rows: rows.map((row) => [
+      row.variant,
+      `${row.cpuPercent.toFixed(2)} %`,
+      `${row.memory.residentMiB.toFixed(0)} MiB`,
+      `${row.memory.anonMiB.toFixed(0)} MiB`,
+    ]),
+    legend: '',
+    warnings: rows.flatMap((row) =>
+      row.failure === null ? [] : [`${row.variant} failed: ${row.failure}`],
+    ),
+  };
+}
+
+function shippingTable({ rounds, rows }: Sections['shipping']): Table {
+  return {
+    title: `Journal to Kafka without HTTP: ${rounds} backlogs of 2 M seed records`,
+    head: ['variant', 'µs/record', 'records/s', 'records'],
+    rows: rows.map((row) => [
+      row.variant,
+      row.cpuUsPerRecord.toFixed(2),
+      row.recordsPerSecond.toFixed(0),
+      row.delivered ? 'all' : 'NOT ALL ONCE',
+    ]),
+    legend: '',
+    warnings: [],
+  };
 }

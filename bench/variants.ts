@@ -21,6 +21,8 @@ export interface Variant {
   name: string;
   /** Where its records go: nowhere, to its topic, or as lines into a file named `access.log`. */
   log: 'none' | 'kafka' | 'file';
+  /** Is hoplog: has a journal, and must lose nothing whatever happens. */
+  hoplog?: true;
   /** Undefined = it can run; else why not. Called once, before anything is measured. */
   prepare: Prepare;
   command(dir: string, port: number): string[];
@@ -37,6 +39,7 @@ function ours(name: string, options: Record<string, string>): Variant {
   return {
     name,
     log: 'kafka',
+    hoplog: true,
     prepare: ready,
     command: () => [bun, 'run', `${root}/src/server.ts`],
     env: (dir) => ({
@@ -83,7 +86,9 @@ function nginx(name: string, log: 'none' | 'file'): Variant {
 
 export const variants: readonly Variant[] = [
   bunProgram('bare', `${root}/bench/variants/bare.ts`, 'none'),
+  bunProgram('bare-ip', `${root}/bench/variants/bare-ip.ts`, 'none'),
   ours('ours', { RECORD: 'seed' }),
+  ours('ours-2-workers', { RECORD: 'seed', WORKERS: '2' }),
   ours('ours-click', { RECORD: 'click' }),
   ours('ours-msgpack', { RECORD: 'click', FORMAT: 'msgpack' }),
   ours('ours-zstd', { RECORD: 'click', KAFKA_COMPRESSION: 'zstd' }),

@@ -3,7 +3,8 @@
 //! Request n is due at start + n / RATE, whatever the server does. It is sent on the next connection that
 //! has nothing unanswered, and its latency counts from when it was due, not from when it was sent: a
 //! server that stalls is charged for every request that had to wait meanwhile (no coordinated omission).
-//! Prints one line of JSON; microseconds. Exit code 1 where a connection ended or an answer was no 301.
+//! Prints one line of JSON; microseconds; `seconds` has the same of each second, but for a
+//! last one of less than half. Exit code 1 where a connection ended or an answer was no 301.
 //!
 //! Of its own because the known ones (oha, h2load) take more CPU a request than the servers measured here,
 //! and so would measure themselves.
@@ -85,6 +86,23 @@ fn receive(connection: &mut Connection, buffer: &mut [u8]) -> bool {
     }
 }
 
+fn histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, 60_000_000, 3).expect("bounds")
+}
+
+/// The figures of some requests, as members of a JSON object.
+fn figures(latencies: &Histogram<u64>, seconds: f64) -> String {
+    format!(
+        r#""requests":{},"requestsPerSecond":{:.0},"p50Us":{},"p99Us":{},"p999Us":{},"maxUs":{}"#,
+        latencies.len(),
+        latencies.len() as f64 / seconds,
+        latencies.value_at_quantile(0.5),
+        latencies.value_at_quantile(0.99),
+        latencies.value_at_quantile(0.999),
+        latencies.max(),
+    )
+}
+
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let address: SocketAddr = match arguments.first().and_then(|text| text.parse().ok()) {
@@ -110,7 +128,9 @@ fn main() {
         .collect();
 
     let request = format!("GET / HTTP/1.1\r\nHost: {address}\r\n\r\n");
-    let mut latencies = Histogram::<u64>::new_with_bounds(1, 60_000_000, 3).expect("bounds");
+    let mut latencies = histogram();
+    let mut second = histogram();
+    let mut seconds_past: Vec<String> = Vec::new();
     let mut events = Events::with_capacity(1024);
     let mut buffer = vec![0; HEAD_BYTES_MAX];
     let mut idle: VecDeque<usize> = (0..count).collect();
@@ -148,18 +168,21 @@ fn main() {
             let Some(due) = connection.due.take() else {
                 fail("an answer nobody asked for");
             };
-            latencies.saturating_record(due.elapsed().as_micros().max(1) as u64);
+            while started.elapsed().as_secs() as usize > seconds_past.len() {
+                seconds_past.push(format!("{{{}}}", figures(&second, 1.0)));
+                second.reset();
+            }
+            let latency = due.elapsed().as_micros().max(1) as u64;
+            latencies.saturating_record(latency);
+            second.saturating_record(latency);
             idle.push_back(index);
             answered += 1;
         }
     }
     let elapsed = started.elapsed().as_secs_f64();
-    println!(
-        r#"{{"requests":{answered},"requestsPerSecond":{:.0},"p50Us":{},"p99Us":{},"p999Us":{},"maxUs":{}}}"#,
-        answered as f64 / elapsed,
-        latencies.value_at_quantile(0.5),
-        latencies.value_at_quantile(0.99),
-        latencies.value_at_quantile(0.999),
-        latencies.max(),
-    );
+    let rest = elapsed - seconds_past.len() as f64;
+    if rest > 0.5 {
+        seconds_past.push(format!("{{{}}}", figures(&second, rest)));
+    }
+    println!(r#"{{{},"seconds":[{}]}}"#, figures(&latencies, elapsed), seconds_past.join(","));
 }
