@@ -95,6 +95,7 @@ export async function measureBacklog(
   let contestant = start();
   try {
     await contestant.ready();
+    await adminAnswers(adminPort);
     await contestant.load(fillSeconds);
     await Bun.sleep(settleMs);
     await kafka.kill();
@@ -116,6 +117,7 @@ export async function measureBacklog(
     contestant.unknown = unknown;
     await contestant.ready();
     row.servingMs = performance.now() - killedAt;
+    await adminAnswers(adminPort);
     row.drain = await drain(kafka, adminPort);
     row.failure = await contestant.stop();
   } catch (error) {
@@ -140,11 +142,6 @@ async function fill(contestant: Contestant, adminPort: number, bytes: number): P
 }
 
 async function drain(kafka: BenchKafka, adminPort: number): Promise<BacklogRow['drain']> {
-  // A crew answers a little before its admin port does.
-  await waitFor(async () => (await backlogBytes(adminPort)) >= 0, {
-    timeoutMs: 10_000,
-    what: 'the admin port',
-  });
   const backlogMiB = (await backlogBytes(adminPort)) / MIB;
   await kafka.restart();
   const backAt = performance.now();
@@ -157,9 +154,17 @@ async function drain(kafka: BenchKafka, adminPort: number): Promise<BacklogRow['
   return { backlogMiB, seconds: (performance.now() - backAt) / 1_000 };
 }
 
+/** A crew answers visitors before its admin port does, and has figures a little later still. */
+async function adminAnswers(adminPort: number): Promise<void> {
+  await waitFor(async () => (await backlogBytes(adminPort)) >= 0, {
+    timeoutMs: 10_000,
+    what: 'the admin port',
+  });
+}
+
 async function backlogBytes(adminPort: number): Promise<number> {
   const response = await fetch(`http://127.0.0.1:${adminPort}/metrics`);
-  const value = /^hoplog_backlog_bytes(?:\{.*\})? (\S+)$/m.exec(await response.text())?.[1];
-  if (value === undefined) throw new Error('it has no journal: no hoplog_backlog_bytes');
+  const value = /^hoplog_journal_backlog_bytes(?:\{.*\})? (\S+)$/m.exec(await response.text())?.[1];
+  if (value === undefined) throw new Error('it has no journal: no hoplog_journal_backlog_bytes');
   return Number(value);
 }

@@ -21,7 +21,7 @@ p { margin: 4px 0; } .soft { color: var(--soft); font-size: 13px; }
 .tile, .card { background: var(--card); border: 1px solid var(--rule); border-radius: 10px; padding: 12px 16px; }
 .tile b { display: block; font-size: 26px; line-height: 1.25; font-variant-numeric: tabular-nums; }
 .tile.broken b { color: var(--alarm); }
-.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(330px, 1fr)); gap: 12px; }
+.charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(330px, 1fr)); gap: 12px; }
 .charts .card { padding: 10px 12px; } .charts .broken { border-color: var(--alarm); }
 .keys { display: flex; flex-wrap: wrap; gap: 4px 16px; margin: 8px 0; font-size: 13px; }
 .key { display: inline-flex; align-items: center; gap: 6px; }
