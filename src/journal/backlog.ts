@@ -4,7 +4,14 @@
 
 import { BATCH_HEADER_BYTES } from '../record-batch.ts';
 import { Cursor, type JournalledBatch } from './cursor.ts';
-import { batchStart, type Placement, placeBatch, placementIntact } from './journalled-batch.ts';
+import {
+  batchStart,
+  type JournalledHeader,
+  type Placement,
+  placeBatch,
+  placementIntact,
+  wasReplaced,
+} from './journalled-batch.ts';
 import { findBatch, type Hole, isIntact, lastValue, newestValue, oldestValue } from './recovery.ts';
 import type { Segment } from './segment.ts';
 import type { Syncer } from './syncer.ts';
@@ -155,11 +162,14 @@ export abstract class Backlog {
     const { position, header, lostBytes } = found;
     if (lostBytes > 0) this.#reportHole(segment, from, lostBytes);
     this.#previous = { position, end: header.end };
-    const recovered = position < segment.recoveredEnd;
-    const torn = recovered && header.placement && !placementIntact(segment.buffer, position);
-    const placement = torn ? undefined : header.placement;
     // All that was found at the start is synced in the first round.
-    return { ...header, placement, segment, position, syncRound: 1 };
+    return {
+      ...header,
+      ...provenPlacement(segment, position, header),
+      segment,
+      position,
+      syncRound: 1,
+    };
   }
 
   #reportHole(segment: Segment, from: number, bytes: number): void {
@@ -185,4 +195,15 @@ export abstract class Backlog {
     }
     return undefined;
   }
+}
+
+/** What a power cut may have torn is taken back. */
+function provenPlacement(
+  { buffer, recoveredEnd }: Segment,
+  position: number,
+  { placement }: JournalledHeader,
+): Pick<JournalledBatch, 'placement' | 'placementLost'> {
+  if (position >= recoveredEnd) return { placement, placementLost: false };
+  if (placement && placementIntact(buffer, position)) return { placement, placementLost: false };
+  return { placement: undefined, placementLost: wasReplaced(buffer, position) };
 }

@@ -11,6 +11,8 @@ export interface JournalledBatch extends Omit<JournalledHeader, 'placement'> {
   readonly segment: Segment;
   readonly position: number;
   placement: Placement | undefined;
+  /** A power cut took its placement and left no other, so it may be in Kafka and nobody knows. */
+  readonly placementLost: boolean;
   /** The round of fdatasync that puts its placement on the disk. */
   syncRound: number;
 }

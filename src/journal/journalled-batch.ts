@@ -3,20 +3,22 @@
 //
 //   at  Kafka's field                    here
 //    0  baseOffset, high half            records hash: foldWords over the records, seeded per segment
-//    4  baseOffset, low half             placement: 20 bits partition + 1, 12 bits check; 0 = none yet
+//    4  baseOffset, low half             placement: 12 bits check, 20 bits partition + 1; 0 = none yet
 //   12  partitionLeaderEpoch             seal check: foldBytes over the sealed header fields
 //
 // Two steps with a kill possible between any two writes:
 //   seal   the header is completed, the seal check is written last. Before that the batch is found
 //          through the segment's marks, so a kill in the middle leaves an open batch, not a bad one.
 //   stamp  producer id, epoch, sequence, CRC, and the placement last. The seal check covers none of
-//          them: a kill in the middle leaves a sealed batch without a placement, never sent.
+//          them: a kill in the middle leaves a sealed batch without a placement, never sent; or one
+//          whose other placement is gone, which is counted (Backlog, `placementLost`).
 // A batch starts at a position that is 3 modulo 4, so that its records, 61 bytes on, are on a word.
 
 import { foldBytes, foldWord, foldWords, HASH_SEED } from '../bytes.ts';
 import {
   BATCH_HEADER_BYTES,
   crcMatches,
+  nextSequence,
   type ProducerStamp,
   readBatchHeader,
   readRecords,
@@ -26,6 +28,24 @@ import {
 
 export interface Placement extends ProducerStamp {
   readonly partition: number;
+}
+
+/**
+ * No batch is placed with a first sequence from here on, unless Kafka has some of its records or they
+ * were given up, and the others got a producer id of their own: then the first of the others has
+ * sequence 0, so that of record 0 lies as far below zero as there are settled ones (modulo 2^31; a batch
+ * has fewer than 2^24 records, for its bytes are fewer).
+ */
+export const SETTLED_FROM = 2 ** 31 - 2 ** 24;
+
+/** The placement of a batch whose first record that is not settled has sequence 0. */
+export function placementBehind(settled: number, placement: Placement): Placement {
+  return { ...placement, baseSequence: nextSequence(0, -settled) };
+}
+
+/** How many records of the batch were settled before it was placed so. */
+export function settledBefore({ baseSequence }: Placement): number {
+  return baseSequence < SETTLED_FROM ? 0 : 2 ** 31 - baseSequence;
 }
 
 export interface JournalledHeader {
@@ -40,6 +60,8 @@ export interface JournalledHeader {
 const PARTITION_BITS = 20;
 export const PARTITION_MAX = 2 ** PARTITION_BITS - 2;
 const PARTITION_MASK = 2 ** PARTITION_BITS - 1;
+/** No placement, but a batch that had one. */
+const REPLACED = 0xfff00000;
 
 /** The first position at or behind `position` where a batch may start. */
 export function batchStart(position: number): number {
@@ -93,14 +115,18 @@ export function sealBatch(
   buffer.writeInt32BE(sealCheck(buffer, generation, position), position + 12);
 }
 
-/** Gives a sealed batch its partition and sequence. Must happen before its first send. */
+/**
+ * Gives a sealed batch its partition and sequence. Must happen before its first send. Stopped in the
+ * middle, a first placement was never there, and of another one it shows that there was one before.
+ */
 export function placeBatch(
   buffer: Buffer,
   position: number,
   end: number,
   placement: Placement,
 ): void {
-  buffer.writeUInt32BE(0, position + 4);
+  const isFirst = buffer.readUInt32BE(position + 4) === 0;
+  buffer.writeUInt32BE(isFirst ? 0 : REPLACED, position + 4);
   writeStamp(buffer, position, end, placement);
   const partition = placement.partition + 1;
   const word = (placementCheck(buffer, position, partition) << PARTITION_BITS) | partition;
@@ -148,6 +174,15 @@ export function recordsIntact(
 
 export function placementIntact(buffer: Buffer, position: number): boolean {
   return crcMatches(buffer, position, readBatchHeader(buffer, position));
+}
+
+/**
+ * A placement that does not hold: was it written over one that Kafka may know the batch by? Of a first
+ * one that a power cut has torn, either the word is still 0 or the sequence -1.
+ */
+export function wasReplaced(buffer: Buffer, position: number): boolean {
+  const word = buffer.readUInt32BE(position + 4);
+  return word !== 0 && readBatchHeader(buffer, position).baseSequence >= 0;
 }
 
 /** The highest timestamp among the records of an open batch found after a crash. */

@@ -112,6 +112,26 @@ test('fault 72: acknowledged out of order: after a kill only what lies behind th
   expect(takeValues(next.journal)).toEqual(['two', 'three', 'four']);
 });
 
+for (const [what, word, isLost] of [
+  ['over another one', 0xfff00000, true],
+  ['for the first time', 0, false],
+] as const) {
+  test(`a kill while a batch is placed ${what}: it has no placement, ${isLost ? 'and' : 'nor'} had one`, async () => {
+    using dir = tempDir();
+    using other = tempDir();
+    await using open = openJournal(dir.path);
+    open.journal.append('one', TIME);
+    open.journal.seal();
+    const batch = open.journal.take()!;
+    const placement = { partition: 3, producerId: 7n, producerEpoch: 0, baseSequence: 12 };
+    open.journal.place(batch, placement);
+    open.journal.bytesOf(batch).writeUInt32BE(word, 4);
+    copyAsKilled(dir.path, other.path);
+    await using next = openJournal(other.path);
+    expect(next.journal.take()).toMatchObject({ placement: undefined, placementLost: isLost });
+  });
+}
+
 test('backlog and age follow the acknowledgements', async () => {
   using dir = tempDir();
   await using open = openJournal(dir.path);

@@ -19,6 +19,7 @@ function taken(cursor: Cursor, count: number): { segment: Segment; batches: Jour
     baseTimestamp: maxTimestamp,
     maxTimestamp,
     placement: undefined,
+    placementLost: false,
     syncRound: 0,
   }));
   for (const batch of batches) cursor.take(batch);

@@ -15,6 +15,7 @@ import {
   recordsIntact,
   recordsSeed,
   sealBatch,
+  wasReplaced,
 } from '../../src/journal/journalled-batch.ts';
 import { FIRST_BATCH_AT, type Segment } from '../../src/journal/segment.ts';
 import { BATCH_HEADER_BYTES, crcMatches, readBatchHeader } from '../../src/record-batch.ts';
@@ -49,13 +50,13 @@ function sealedBatch(...values: string[]): SealedBatch {
 function* statesBetween(
   before: Buffer,
   after: Buffer,
-  ranges: readonly (readonly [from: number, to: number, zeros?: 'zeros'])[],
+  ranges: readonly (readonly [from: number, to: number, meanwhile?: readonly number[]])[],
 ): Generator<Buffer> {
   const state = Buffer.from(before);
   yield Buffer.from(state);
-  for (const [from, to, zeros] of ranges) {
+  for (const [from, to, meanwhile] of ranges) {
     for (let at = AT + from; at < AT + to; at++) {
-      const byte = zeros ? 0 : after[at]!;
+      const byte = meanwhile ? meanwhile[at - AT - from]! : after[at]!;
       if (state[at] === byte) continue;
       state[at] = byte;
       yield Buffer.from(state);
@@ -204,7 +205,6 @@ describe('a placement', () => {
   });
 
   const ORDER = [
-    [4, 8, 'zeros'],
     [43, 57],
     [17, 21],
     [4, 8],
@@ -222,17 +222,43 @@ describe('a placement', () => {
     }
   });
 
-  test('that is given anew is the old one, none, or the new one, never a mixture', () => {
+  test('that is given anew is the old one, known to be lost, or the new one, never a mixture', () => {
     const { buffer, end } = sealedBatch('one', 'two');
     placeBatch(buffer, AT, end, PLACEMENT);
     const before = Buffer.from(buffer);
     const next = { partition: 4, producerId: 77n, producerEpoch: 0, baseSequence: 0 };
     placeBatch(buffer, AT, end, next);
-    const states = [...statesBetween(before, buffer, ORDER)];
+    const states = [...statesBetween(before, buffer, [[4, 8, [0xff, 0xf0, 0, 0]], ...ORDER])];
     const placements = states.map((state) => readJournalled(state, GENERATION, AT)?.placement);
     expect(placements[0]).toEqual(PLACEMENT);
     expect(placements.at(-1)).toEqual(next);
     expect(placements.slice(1, -1).filter(Boolean)).toEqual([]);
+    expect(states.every((state) => wasReplaced(state, AT))).toBe(true);
+  });
+
+  test('torn by a power cut at any word tells whether there was one before', () => {
+    const { buffer, end } = sealedBatch('one', 'two');
+    const versions = [Buffer.from(buffer)];
+    for (const baseSequence of [40, 0]) {
+      placeBatch(buffer, AT, end, { ...PLACEMENT, baseSequence });
+      versions.push(Buffer.from(buffer));
+    }
+    const [none, first, second] = versions as [Buffer, Buffer, Buffer];
+    const lost = (front: Buffer, back: Buffer, at: number): boolean => {
+      const torn = Buffer.concat([front.subarray(0, at), back.subarray(at)]);
+      const placed = readJournalled(torn, GENERATION, AT)?.placement && placementIntact(torn, AT);
+      return !placed && wasReplaced(torn, AT);
+    };
+    // A batch starts one byte in front of a word, so its sequence is within one.
+    for (let at = AT + 9; at < AT + BATCH_HEADER_BYTES; at += 4) {
+      for (const pair of [
+        [none, first],
+        [first, none],
+      ] as const)
+        expect(lost(...pair, at)).toBe(false);
+      const isWhole = at > AT + 53;
+      expect([lost(first, second, at), lost(second, first, at)]).toEqual([!isWhole, !isWhole]);
+    }
   });
 
   test('with any bit of id, epoch or sequence changed is refused by its CRC at the latest', () => {
