@@ -11,6 +11,7 @@ const CAUSES = {
   'may be twice': [
     'sent with acks=1',
     'placed in another topic or cluster',
+    'its sequences torn by a power cut',
     'producer forgotten by the broker',
     'DescribeProducers refused',
     'sequences refused',

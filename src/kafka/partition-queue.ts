@@ -9,20 +9,27 @@
 
 import { nextSequence, type ProducerStamp } from '../record-batch.ts';
 import type { JournalledBatch } from '../journal/cursor.ts';
-import type { Action, Verdict } from './errors.ts';
+import { SETTLED_FROM } from '../journal/journalled-batch.ts';
+import { type Action, RECOVERED, type Verdict } from './errors.ts';
 
 /** Kafka remembers the last five batches of a producer in a partition, so five may be unanswered. */
 export const IN_FLIGHT_MAX = 5;
 
-/** Far below producer.id.expiration.ms (24 h), far above what a producer under load is silent for. */
-const PRODUCER_KNOWN_MS = 3_600_000;
+/**
+ * So long a broker is trusted to remember a producer, whatever its `producer.id.expiration.ms`
+ * is. Far above what a producer under load is silent for.
+ */
+export const PRODUCER_KNOWN_MS = 3_600_000;
+
+/** Kafka's default for `producer.id.expiration.ms`. */
+export const PRODUCER_ID_EXPIRATION_MS = 24 * 3_600_000;
 
 /**
- * Brokers count those 24 h from the time of the producer's last *batch*: one that was this old when it
- * arrived may be forgotten with the next look of theirs. Less than 24 h by PRODUCER_KNOWN_MS, and an
- * hour for clocks that differ.
+ * Brokers count it from the time of the producer's last *batch*: one that was this old when it arrived
+ * may be forgotten with the next look of theirs. Less by PRODUCER_KNOWN_MS, and an hour for clocks that
+ * differ.
  */
-const PRODUCER_REMEMBERED_MS = 22 * 3_600_000;
+const PRODUCER_REMEMBERED_MS = PRODUCER_ID_EXPIRATION_MS - PRODUCER_KNOWN_MS - 3_600_000;
 
 /**
  * Metadata answers in a row that do not list a partition until it counts as gone. A living topic's
@@ -31,11 +38,16 @@ const PRODUCER_REMEMBERED_MS = 22 * 3_600_000;
  */
 const GONE_AFTER_ANSWERS = 6;
 
+/** Half of all sequences are left then, which is many minutes at any speed. */
+const RENEWED_FROM = 2 ** 30;
+
 /** A journalled batch, or a part of one that the broker refused as too large. */
 export interface Shipment {
   readonly batch: JournalledBatch;
   /** Place in the partition's order; parts of one batch share its whole part. */
   readonly order: number;
+  /** Index in the batch of its first record. */
+  readonly from: number;
   readonly recordCount: number;
   /** How many parts of the batch are undelivered; shared between them. */
   readonly parts: { left: number };
@@ -98,7 +110,17 @@ export class PartitionQueue {
   }
 
   get hasRoom(): boolean {
-    return this.state === 'open' && this.leader >= 0 && this.load < IN_FLIGHT_MAX;
+    return this.state === 'open' && this.canPlace && this.load < IN_FLIGHT_MAX;
+  }
+
+  /** May a batch be given its next sequences? */
+  get canPlace(): boolean {
+    return this.leader >= 0 && this.stamp.baseSequence < SETTLED_FROM;
+  }
+
+  /** Time for a new producer id, long before this one's sequences run out. */
+  get isRunningOut(): boolean {
+    return this.stamp.baseSequence >= RENEWED_FROM;
   }
 
   /** The topic was made anew with fewer partitions. */
@@ -133,9 +155,11 @@ export class PartitionQueue {
     return stamp;
   }
 
-  enqueue(batch: JournalledBatch, stamp: ProducerStamp): Shipment {
-    const { recordCount } = batch;
-    const shipment = { batch, order: ++this.#order, recordCount, parts: { left: 1 }, stamp };
+  /** `rest`: only this is left of the batch, behind so many of its records. */
+  enqueue(batch: JournalledBatch, stamp: ProducerStamp, from = 0, rest?: Buffer): Shipment {
+    const order = ++this.#order;
+    const recordCount = batch.recordCount - from;
+    const shipment = { batch, order, from, recordCount, parts: { left: 1 }, stamp, cut: rest };
     this.#waiting.push(shipment);
     return shipment;
   }
@@ -154,7 +178,8 @@ export class PartitionQueue {
     if (this.#inFlight.length >= IN_FLIGHT_MAX) return undefined;
     const head = this.#waiting[0];
     const alone = this.#inFlight.length === 0;
-    return head && (alone || this.#mayFollow(head)) ? head : undefined;
+    if (!head || head.verdict === RECOVERED) return undefined;
+    return alone || this.#mayFollow(head) ? head : undefined;
   }
 
   /**
@@ -197,9 +222,11 @@ export class PartitionQueue {
     if (this.state === 'open') this.state = 'settling';
   }
 
-  /** All that was in flight came back: time to mend what failed. */
+  /** All that was in flight came back: time to mend what failed, or to ask for what an earlier process sent. */
   get isSettled(): boolean {
-    return this.state === 'settling' && this.#inFlight.length === 0;
+    if (this.#inFlight.length > 0) return false;
+    const isUnasked = this.#waiting[0]?.verdict === RECOVERED;
+    return this.state === 'settling' || (this.state === 'open' && isUnasked);
   }
 
   /** Takes the head out of the line: delivered after all, or given up by a counted rule. */

@@ -65,7 +65,7 @@ export class Partitions {
 
   /** The same, full or not: for what must find a place. */
   chooseAny(): PartitionQueue | undefined {
-    return this.#leastLoaded((queue) => queue.leader >= 0);
+    return this.#leastLoaded((queue) => queue.canPlace);
   }
 
   /** `queue` was given a batch. */

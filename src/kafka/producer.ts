@@ -9,7 +9,7 @@ import type { Compression } from '../record-batch.ts';
 import { BrokerUnreachable } from './unreachable.ts';
 import { payloadOf } from './compression.ts';
 import type { Deviations } from './deviations.ts';
-import { backOffMs, HOLD_MS, NO_ANSWER, RECOVERED, type Verdict, verdictOf } from './errors.ts';
+import { backOffMs, HOLD_MS, NO_ANSWER, type Verdict, verdictOf } from './errors.ts';
 import type { PartitionQueue, Shipment } from './partition-queue.ts';
 import { Partitions } from './partitions.ts';
 import type { Quarantine } from './quarantine.ts';
@@ -172,18 +172,15 @@ export class Producer {
       const { placement } = batch;
       const placedAt = placement && partitions.queueOf(placement);
       if (placedAt) {
-        Object.assign(placedAt.enqueue(batch, placement), { verdict: RECOVERED, unsure: true });
-        if (placedAt.state === 'open') placedAt.state = 'settling';
+        this.#remedy.takeUp(placedAt, batch, placement);
         continue;
       }
-      if (placement) {
-        const bytes = this.#journal.bytesOf(batch);
-        this.#options.deviations.note('may be twice', 'placed in another topic or cluster', bytes);
-      }
+      this.#remedy.noteAnew(batch);
       partitions.noteTurn(queue);
       const stamp = queue.nextStamp(batch.recordCount);
       this.#journal.place(batch, { ...stamp, partition: queue.partition });
       queue.enqueue(batch, stamp);
+      if (queue.isRunningOut) void this.#remedy.renewId(queue);
     }
     for (const queue of partitions.queues) this.#advance(queue);
     this.#checkIdle();

@@ -11,15 +11,14 @@ import {
   writeStamp,
 } from '../record-batch.ts';
 import type { Backlog } from '../journal/backlog.ts';
+import type { JournalledBatch } from '../journal/cursor.ts';
+import { type Placement, placementBehind, settledBefore } from '../journal/journalled-batch.ts';
 import type { DeviationCause, Deviations } from './deviations.ts';
-import { RECOVERED } from './errors.ts';
-import type { PartitionQueue, Shipment } from './partition-queue.ts';
+import { HOLD_MS, RECOVERED } from './errors.ts';
+import { type PartitionQueue, PRODUCER_KNOWN_MS, type Shipment } from './partition-queue.ts';
 import type { Partitions } from './partitions.ts';
 import type { ProducerState } from './protocol.ts';
 import type { Quarantine } from './quarantine.ts';
-
-/** Kafka's default for `producer.id.expiration.ms`: after this a broker has forgotten a producer. */
-export const PRODUCER_ID_EXPIRATION_MS = 86_400_000;
 
 export interface Inquiries {
   /** Last sequences the leader knows; undefined = it cannot or will not tell. */
@@ -51,6 +50,8 @@ export class Remedy {
   readonly #deviations: Deviations;
   readonly #quarantine: Quarantine;
   readonly #finish: (shipment: Shipment) => void;
+  /** Queues that are about to get another producer id. */
+  readonly #renewing = new Set<PartitionQueue>();
 
   constructor(parts: RemedyParts) {
     this.#journal = parts.journal;
@@ -59,6 +60,49 @@ export class Remedy {
     this.#deviations = parts.deviations;
     this.#quarantine = parts.quarantine;
     this.#finish = parts.finish;
+  }
+
+  /** An earlier process placed it. What was not settled then waits until the broker was asked for it. */
+  takeUp(queue: PartitionQueue, batch: JournalledBatch, placement: Placement): void {
+    const settled = settledBefore(placement);
+    // More than there are: its end was damaged since.
+    if (settled >= batch.recordCount) return this.#journal.acknowledge(batch);
+    const shipment =
+      settled === 0
+        ? queue.enqueue(batch, placement)
+        : queue.enqueue(
+            batch,
+            { ...placement, baseSequence: 0 },
+            settled,
+            this.#rest(batch, settled),
+          );
+    Object.assign(shipment, { verdict: RECOVERED, unsure: true });
+    if (queue.state === 'open') queue.state = 'settling';
+  }
+
+  /** It gets its first placement, or another one because there is nobody to ask for that it had. */
+  noteAnew(batch: JournalledBatch): void {
+    const { placement, placementLost } = batch;
+    if (!placement && !placementLost) return;
+    const cause = placement
+      ? 'placed in another topic or cluster'
+      : 'its sequences torn by a power cut';
+    this.#deviations.note('may be twice', cause, this.#journal.bytesOf(batch));
+  }
+
+  /** For what is placed from now on, once there is one. Never rejects. */
+  async renewId(queue: PartitionQueue): Promise<void> {
+    if (this.#renewing.has(queue)) return;
+    this.#renewing.add(queue);
+    const { producerId } = queue.stamp;
+    try {
+      const producer = await this.#inquiries.newProducerId();
+      if (queue.stamp.producerId === producerId) queue.stamp = { ...producer, baseSequence: 0 };
+    } catch {
+      await Bun.sleep(HOLD_MS); // there is time: partition-queue.ts
+    } finally {
+      this.#renewing.delete(queue);
+    }
   }
 
   /**
@@ -71,18 +115,36 @@ export class Remedy {
       states?.find(({ producerId }) => producerId === shipment.stamp.producerId)?.lastSequence;
     this.#settleArrived(queue, lastOf);
     const head = queue.waiting[0];
-    if (!head?.verdict) return;
-    const last = lastOf(head);
-    if (last !== undefined && nextSequence(last, 1) === head.stamp.baseSequence) return;
-    const doubted = head.verdict.action === 'inquire' && head.verdict !== RECOVERED;
-    if (doubted || last !== undefined) return this.renumber(queue);
+    if (!head) return;
+    if (this.#needsNewId(queue, head, lastOf(head), states !== undefined)) {
+      return this.renumber(queue);
+    }
+    for (const asked of queue.waiting) {
+      if (asked.stamp.producerId === head.stamp.producerId) asked.verdict = undefined;
+    }
+  }
+
+  /** Will the broker not take the head as it is? Counts what goes again untold whether it arrived. */
+  #needsNewId(
+    queue: PartitionQueue,
+    head: Shipment,
+    last: number | undefined,
+    isAnswered: boolean,
+  ): boolean {
+    const { verdict, stamp } = head;
+    if (!verdict) return false;
+    if (last !== undefined) return nextSequence(last, 1) !== stamp.baseSequence;
+    if (verdict.action === 'inquire' && verdict !== RECOVERED) return true;
     for (const shipment of queue.waiting) {
       if (shipment.stamp.producerId < 0n) this.#noteResent(shipment, 'sent with acks=1');
-      else if (!states) this.#noteResent(shipment, 'DescribeProducers refused');
+      else if (!isAnswered) this.#noteResent(shipment, 'DescribeProducers refused');
       else if (isForgotten(shipment, head)) {
         this.#noteResent(shipment, 'producer forgotten by the broker');
       }
     }
+    // Sent under an id that was forgotten, the head would make it known again, and what is taken up
+    // behind it would pass for never arrived.
+    return isAnswered && stamp.producerId >= 0n && isForgotten(head, head);
   }
 
   /** The shipment goes again with nobody to tell whether it arrived: once per doubtful sending. */
@@ -109,11 +171,15 @@ export class Remedy {
     }
   }
 
-  /** A new producer id for all that waits: the broker will not take the old sequences. */
-  async renumber(queue: PartitionQueue): Promise<void> {
+  /**
+   * A new producer id for all that waits: the broker will not take the sequences of `old`. But what
+   * has yet to be asked for, under another id, is asked for under that.
+   */
+  async renumber(queue: PartitionQueue, old = queue.waiting[0]?.stamp.producerId): Promise<void> {
     const producer = await this.#inquiries.newProducerId();
     queue.stamp = { ...producer, baseSequence: 0 };
     for (const shipment of queue.waiting) {
+      if (shipment.verdict === RECOVERED && shipment.stamp.producerId !== old) continue;
       this.#noteResent(shipment, 'sequences refused');
       shipment.stamp = queue.nextStamp(shipment.recordCount);
       this.#restamp(queue, shipment);
@@ -121,16 +187,29 @@ export class Remedy {
   }
 
   /** Writes the shipment's stamp into its bytes: it begins anew. */
-  #restamp({ partition }: PartitionQueue, shipment: Shipment): void {
-    const { cut, batch, stamp } = shipment;
+  #restamp(queue: PartitionQueue, shipment: Shipment): void {
+    const { cut, stamp } = shipment;
     shipment.payload = undefined;
     shipment.preparing = undefined;
     shipment.verdict = undefined;
     if (cut) writeStamp(cut, 0, cut.length, stamp);
-    // The stamp of a part would be wrong for the rest of its batch.
-    if (shipment.recordCount === batch.recordCount) {
-      this.#journal.place(batch, { ...stamp, partition });
-    }
+    this.#place(queue, shipment);
+  }
+
+  /**
+   * Notes the stamp in the journal, which has room for one a batch. With that of a batch's first part go
+   * those of the others, if all that is left of the batch, up to its end, waits here; and that records in
+   * front of it are settled can be said of sequence 0 only. Else the old stamp stays, and the next
+   * process counts what it cannot tell.
+   */
+  #place({ partition, waiting }: PartitionQueue, { batch, from, parts, stamp }: Shipment): void {
+    const rest = waiting.filter((shipment) => shipment.batch === batch);
+    const records = rest.reduce((sum, { recordCount }) => sum + recordCount, 0);
+    const isWhole = rest.length === parts.left && records === batch.recordCount - from;
+    if (rest[0]?.from !== from || !isWhole) return;
+    const placement = { ...stamp, partition };
+    if (from === 0) this.#journal.place(batch, placement);
+    else if (stamp.baseSequence === 0) this.#journal.place(batch, placementBehind(from, placement));
   }
 
   /** The broker found the head too large: halves, down to the one record that cannot be sent. */
@@ -182,7 +261,8 @@ export class Remedy {
     queue.dropHead();
     this.#finish(head);
     // Its sequence numbers will never arrive, and the broker takes none behind the gap.
-    if (head.stamp.producerId >= 0n) await this.renumber(queue);
+    const { producerId } = head.stamp;
+    if (producerId >= 0n) await this.renumber(queue, producerId);
   }
 
   /**
@@ -221,43 +301,49 @@ export class Remedy {
     return cut ?? this.#journal.bytesOf(batch);
   }
 
+  #rest(batch: JournalledBatch, from: number): Buffer {
+    return recutBatch(this.#journal.bytesOf(batch), from, batch.recordCount);
+  }
+
   /** Two parts: the records below `at`, and the rest. */
   #split(shipment: Shipment, at: number): Shipment[] {
     const { batch, parts, order, recordCount, unsure = false } = shipment;
     const source = this.#plainBytes(shipment);
     parts.left++;
     return [
-      { from: 0, to: at },
-      { from: at, to: recordCount },
-    ].map(({ from, to }) => {
-      const cut = recutBatch(source, from, to);
+      { start: 0, end: at },
+      { start: at, end: recordCount },
+    ].map(({ start, end }) => ({
+      batch,
+      parts,
       // A batch has fewer than 2^24 records (its bytes are fewer), so parts never overtake.
-      const place = order + from / 2 ** 24;
-      const stamp = readBatchHeader(cut, 0);
-      return { batch, parts, order: place, recordCount: to - from, stamp, cut, unsure };
-    });
+      order: order + start / 2 ** 24,
+      from: shipment.from + start,
+      recordCount: end - start,
+      ...cutWithStamp(source, start, end),
+      unsure,
+    }));
   }
 }
 
-const HALF_CIRCLE = 2 ** 30;
+function cutWithStamp(source: Buffer, from: number, to: number): Pick<Shipment, 'cut' | 'stamp'> {
+  const cut = recutBatch(source, from, to);
+  return { cut, stamp: readBatchHeader(cut, 0) };
+}
 
 /**
  * The broker knows nothing of the head's producer, and takes any first sequence. It never knew it, or
  * forgot: surely so if the head is not the first that was sent under its id (the first one goes alone,
- * and the next once it arrived).
+ * and the next once it arrived), and possibly so after longer than any broker is trusted to remember.
  */
 function isForgotten({ batch, stamp }: Shipment, head: Shipment): boolean {
-  const isOld = Date.now() - batch.maxTimestamp > PRODUCER_ID_EXPIRATION_MS;
+  const isOld = Date.now() - batch.maxTimestamp > PRODUCER_KNOWN_MS;
   const knewProducer = head.stamp.baseSequence > 0;
   return isOld || (knewProducer && stamp.producerId === head.stamp.producerId);
 }
 
 /** How many records of the shipment the log has, if its producer's last sequence is `last`. */
 function countArrived(shipment: Shipment, last: number): number {
-  if (last < 0) return 0;
-  // Sequences wrap at 2^31: a distance of more than half the circle is "behind".
-  let distance = last - shipment.stamp.baseSequence;
-  if (distance < -HALF_CIRCLE) distance += 2 * HALF_CIRCLE;
-  else if (distance > HALF_CIRCLE) distance -= 2 * HALF_CIRCLE;
-  return Math.max(0, Math.min(shipment.recordCount, distance + 1));
+  // Sequences never come to wrap: partition-queue.ts.
+  return Math.max(0, Math.min(shipment.recordCount, last + 1 - shipment.stamp.baseSequence));
 }

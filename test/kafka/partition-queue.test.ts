@@ -4,7 +4,8 @@
 import { describe, expect, spyOn, test } from 'bun:test';
 import * as fc from 'fast-check';
 import type { JournalledBatch } from '../../src/journal/cursor.ts';
-import { NO_ANSWER, verdictOf } from '../../src/kafka/errors.ts';
+import { SETTLED_FROM } from '../../src/journal/journalled-batch.ts';
+import { NO_ANSWER, RECOVERED, verdictOf } from '../../src/kafka/errors.ts';
 import { IN_FLIGHT_MAX, PartitionQueue, type Shipment } from '../../src/kafka/partition-queue.ts';
 import { runs } from '../support/properties.ts';
 
@@ -51,11 +52,16 @@ describe('sequences', () => {
     ]);
   });
 
-  test('fault 80: wrap from 2^31 - 1 to 0', () => {
-    const queue = new PartitionQueue(0, PRODUCER);
-    queue.stamp = { ...PRODUCER, baseSequence: 2 ** 31 - 2 };
-    enqueue(queue, 3);
-    expect(enqueue(queue).stamp.baseSequence).toBe(1);
+  test('fault 80: run out half-way, and none begins where those of settled records lie', () => {
+    const queue = openQueue();
+    queue.stamp = { ...PRODUCER, baseSequence: 2 ** 30 - 1 };
+    expect([queue.isRunningOut, queue.hasRoom]).toEqual([false, true]);
+    queue.nextStamp(1);
+    expect([queue.isRunningOut, queue.hasRoom]).toEqual([true, true]);
+    queue.stamp = { ...PRODUCER, baseSequence: SETTLED_FROM - 1 };
+    expect([queue.hasRoom, queue.canPlace]).toEqual([true, true]);
+    queue.nextStamp(1);
+    expect([queue.hasRoom, queue.canPlace]).toEqual([false, false]);
   });
 
   test('stay -1 without idempotence', () => {
@@ -159,6 +165,20 @@ describe('sending', () => {
     queue.settle(old!, DONE);
     expect(queue.peek()).toBe(fresh);
   });
+});
+
+test('what an earlier process sent is asked for before it goes, and nothing goes before that', () => {
+  const queue = openQueue();
+  enqueue(queue);
+  const recovered = enqueue(queue);
+  recovered.verdict = RECOVERED;
+  enqueue(queue);
+  const sent = sendAll(queue);
+  expect([sent.length, queue.isSettled]).toEqual([1, false]);
+  queue.settle(sent[0]!, DONE);
+  expect([sendAll(queue).length, queue.isSettled]).toEqual([0, true]);
+  recovered.verdict = undefined;
+  expect([sendAll(queue).length, queue.isSettled]).toEqual([2, false]);
 });
 
 describe('failure', () => {

@@ -4,12 +4,14 @@
 // twice. The rules of the fake broker are Kafka's, above all this one: a producer it does not know
 // may begin with any sequence.
 
-import { expect, test } from 'bun:test';
+import { expect, spyOn, test } from 'bun:test';
+import { PartitionQueue } from '../../src/kafka/partition-queue.ts';
 import { FakeCluster } from '../support/fake-broker.ts';
 import { CODE, refused, times } from '../support/fake-partition.ts';
 import { settled, Shipping } from '../support/shipping.ts';
 import { laterClock, shortSleeps } from '../support/short-sleeps.ts';
 import { tempDir } from '../support/temp-dir.ts';
+import { waitFor } from '../support/wait-for.ts';
 
 const HOURS_MS = 3_600_000;
 
@@ -237,6 +239,32 @@ test('a fenced producer gets a new id for one partition; the other ones keep the
   await shipping.deliverAll();
   const idsOf = (partition: number) => fake.partitions[partition]!.producers.length;
   expect([idsOf(0), idsOf(1)]).toEqual([2, 1]);
+});
+
+test('fault 80: half-way to the wrap a partition gets another producer id, without a pause', async () => {
+  using dir = tempDir();
+  using _ = shortSleeps();
+  await using fake = await FakeCluster.start({ partitions: 2 });
+  await using shipping = await settled(fake, dir.path);
+  const nextStamp = spyOn(PartitionQueue.prototype, 'nextStamp');
+  shipping.batch();
+  const queue = nextStamp.mock.contexts[0] as PartitionQueue;
+  nextStamp.mockRestore();
+  await shipping.deliverAll();
+  fake.partitions[queue.partition]!.remember(1000n, 2 ** 30 - 3);
+  queue.stamp = { ...queue.stamp, baseSequence: 2 ** 30 - 2 };
+  fake.apiFaults.initProducerId = [{ code: CODE.COORDINATOR_LOAD_IN_PROGRESS }];
+  const partition = fake.partitions[queue.partition]!;
+  await waitFor(
+    () => {
+      shipping.batch(2);
+      return partition.seen.some(({ producerId }) => producerId > 1000n);
+    },
+    { timeoutMs: 5000, what: 'another producer id' },
+  );
+  await shipping.deliverAll();
+  expect(shipping.producer.counters).toMatchObject({ retries: 0, possiblyDuplicated: 0 });
+  expect(producerIds(fake)).toHaveLength(2);
 });
 
 test('fault 33: a lost answer that the broker forgot about is sent again and counted', async () => {

@@ -4,6 +4,7 @@
 import { expect } from 'bun:test';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { JournalledBatch } from '../../src/journal/cursor.ts';
 import { Journal } from '../../src/journal/journal.ts';
 import { type DeviationReport, Deviations } from '../../src/kafka/deviations.ts';
 import type { Verdict } from '../../src/kafka/errors.ts';
@@ -24,7 +25,8 @@ export class FailedLine implements AsyncDisposable {
     this.reports.push({ deviation, cause, detail });
   });
   readonly finished: Shipment[] = [];
-  readonly queue = new PartitionQueue(0, PRODUCER);
+  queue = new PartitionQueue(0, PRODUCER);
+  readonly batches: JournalledBatch[] = [];
   readonly journal: Journal;
   readonly remedy: Remedy;
   /** What DescribeProducers says. */
@@ -69,9 +71,17 @@ export class FailedLine implements AsyncDisposable {
       const batch = this.journal.take()!;
       const stamp = this.queue.nextStamp(count);
       this.journal.place(batch, { ...stamp, partition: 0 });
+      this.batches.push(batch);
       const unsure = verdict.persistence === 'unknown';
       Object.assign(this.queue.enqueue(batch, stamp), { verdict, unsure });
     }
+  }
+
+  /** The next process takes up what the journal says. */
+  restart(): void {
+    this.queue = new PartitionQueue(0, { producerId: 9n, producerEpoch: 0 });
+    this.queue.leader = 0;
+    for (const batch of this.batches) this.remedy.takeUp(this.queue, batch, batch.placement!);
   }
 
   /** Values of the batches that were put aside. */

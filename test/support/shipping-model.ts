@@ -43,6 +43,8 @@ export class Model {
   /** Taken by a power cut, as is allowed: they were not synced. */
   readonly lost = new Set<number>();
   readonly delivered = new Set<number>();
+  /** Too large for a broker, by name. */
+  readonly givenUp = new Set<number>();
   /** How often a record may come again, because it was named as possibly there when it was sent again. */
   readonly mayBeTwice = new Map<number, number>();
 
@@ -302,7 +304,9 @@ export class Real implements AsyncDisposable {
         }
         delivered.add(number);
         const before = this.#newest[index] ?? -1;
-        if (number < before) this.violations.push(`${number} is behind ${before} in ${index}`);
+        // Given up, and tried again after a kill.
+        if (number < before && !this.#model.givenUp.has(number))
+          this.violations.push(`${number} is behind ${before} in ${index}`);
         this.#newest[index] = number;
       }
       this.#readTo[index] = records.length;
@@ -317,11 +321,13 @@ export class Real implements AsyncDisposable {
   }
 
   #noteDeviation({ deviation, cause, batch }: DeviationReport): void {
-    if (deviation !== 'may be twice') this.violations.push(`${deviation}: ${cause}`);
-    const { mayBeTwice } = this.#model;
+    const isGivenUp = deviation === 'lost' && cause === 'too large for the broker';
+    if (deviation !== 'may be twice' && !isGivenUp) this.violations.push(`${deviation}: ${cause}`);
+    const { mayBeTwice, givenUp } = this.#model;
     for (const { value } of readRecords(batch, BATCH_HEADER_BYTES, batch.length)) {
       const number = Number.parseInt(Buffer.from(value).toString(), 10);
-      mayBeTwice.set(number, (mayBeTwice.get(number) ?? 0) + 1);
+      if (isGivenUp) givenUp.add(number);
+      else mayBeTwice.set(number, (mayBeTwice.get(number) ?? 0) + 1);
     }
   }
 
@@ -332,7 +338,7 @@ export class Real implements AsyncDisposable {
       this.#noteDelivered();
       for (const value of valuesOf(journal, batch)) {
         const number = Number.parseInt(value, 10);
-        if (!this.#model.delivered.has(number))
+        if (!this.#model.delivered.has(number) && !this.#model.givenUp.has(number))
           this.violations.push(`${number} is freed too early`);
         this.#model.freed.add(number);
       }

@@ -11,6 +11,8 @@ import type { Aftermath, Model, Real } from './shipping-model.ts';
 export const PARTITIONS = 2;
 /** Fits a record of RECORD_BYTES_MAX alone, and no batch of several. */
 const SMALL_BATCH_BYTES = 400;
+/** Fits the smaller half of the records only. */
+const TINY_BATCH_BYTES = 220;
 const RECORD_BYTES_MAX = 300;
 
 /** Answers a broker may give although nothing is wrong with the batch, appended or not. */
@@ -157,7 +159,7 @@ const elect = fc
   );
 
 const limit = fc
-  .record({ at: partition, bytes: fc.constantFrom(SMALL_BATCH_BYTES, Infinity) })
+  .record({ at: partition, bytes: fc.constantFrom(TINY_BATCH_BYTES, SMALL_BATCH_BYTES, Infinity) })
   .map(({ at, bytes }) =>
     step(`limit batches(${at}, ${bytes})`, (real) => {
       const target = real.brokers.partitions[at];
@@ -245,7 +247,8 @@ export async function heal(real: Real, model: Model): Promise<void> {
   const broken = real.check();
   if (real.journal.backlogBytes > 0) broken.push(`stuck: ${real.producer.trouble}`);
   const missing = [...model.appended.keys()].filter(
-    (number) => !model.delivered.has(number) && !model.lost.has(number),
+    (number) =>
+      !model.delivered.has(number) && !model.lost.has(number) && !model.givenUp.has(number),
   );
   if (missing.length > 0) broken.push(`missing: ${missing.slice(0, 20).join(' ')}`);
   if (real.journal.full) broken.push('the journal stays full');

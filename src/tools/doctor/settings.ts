@@ -3,7 +3,7 @@
 
 import type { Config } from '../../config.ts';
 import type { ConfigsAnswer, ReplicatedPartition } from '../../kafka/protocol.ts';
-import { PRODUCER_ID_EXPIRATION_MS } from '../../kafka/remedy.ts';
+import { PRODUCER_ID_EXPIRATION_MS } from '../../kafka/partition-queue.ts';
 import { failed, type Finding, ok, warning } from './finding.ts';
 
 export const TOPIC_SETTINGS = [
@@ -147,7 +147,7 @@ function judgeExpiration(ms: number): Finding {
     what: `${ms}, less than a day`,
     meaning:
       'a batch that was in flight when Kafka went away for longer may arrive twice, ' +
-      'and hoplog counts that only after a day',
+      'and the first batch of a producer id is counted only after an hour',
     advice: `set it to ${PRODUCER_ID_EXPIRATION_MS}, Kafka's default, on all brokers`,
   });
 }
