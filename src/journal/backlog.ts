@@ -178,7 +178,7 @@ export abstract class Backlog {
     const before = previous
       ? lastValue(segment, previous.position, previous.end)
       : newestValue(this.chain.slice(0, index + 1), from);
-    const after = oldestValue(this.chain.slice(index), from);
+    const after = oldestValue(this.chain.slice(index), from, (other) => this.endOf(other));
     this.noteHole(segment, { before, after, bytes });
   }
 

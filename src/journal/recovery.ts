@@ -110,14 +110,18 @@ export function newestValue(
   return undefined;
 }
 
-/** The first value in the segments, of the first of them only what begins at or behind `from`. */
+/**
+ * The first value in the segments, of the first of them only what begins at or behind `from`. `end`: of
+ * what was sealed; behind that the one that is written may hold anything, which nobody would check.
+ */
 export function oldestValue(
   segments: readonly Segment[],
-  from = FIRST_BATCH_AT,
+  from: number,
+  end: (segment: Segment) => number,
 ): Uint8Array | undefined {
   for (const segment of segments) {
     const start = segment === segments[0] ? from : FIRST_BATCH_AT;
-    const found = findBatch(segment, start, endOf(segment));
+    const found = findBatch(segment, start, end(segment));
     if (found) return firstValue(segment, found.position, found.header.end);
   }
   return undefined;

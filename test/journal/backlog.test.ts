@@ -4,7 +4,7 @@
 import { expect, test } from 'bun:test';
 import { Backlog } from '../../src/journal/backlog.ts';
 import type { Hole } from '../../src/journal/recovery.ts';
-import type { Segment } from '../../src/journal/segment.ts';
+import { FIRST_BATCH_AT, type Segment } from '../../src/journal/segment.ts';
 import { Syncer } from '../../src/journal/syncer.ts';
 import {
   acknowledgeAll,
@@ -47,6 +47,13 @@ class Recorded extends Backlog {
       this.chain.push(segment);
     }
     this.readFromOldest();
+  }
+
+  /** Nothing was written to this segment by now: what stands there is of an earlier life. */
+  stale = '';
+
+  protected override endOf(segment: Segment): number {
+    return this.#names.get(segment) === this.stale ? FIRST_BATCH_AT : super.endOf(segment);
   }
 
   protected override release(segment: Segment): void {
@@ -173,6 +180,14 @@ test('damage right behind what Kafka has is told with the last record that Kafka
   first.readAgain();
   expect(takeAll(first).flatMap((batch) => valuesOf(first, batch))).toEqual(['a3']);
   expect(first.holes).toEqual(['a1…a3']);
+});
+
+test('what stands behind the end of a segment is not next to a hole', () => {
+  const backlog = new Recorded({ a: 2, b: 1 });
+  backlog.damage('a2');
+  backlog.stale = 'b';
+  expect(takeAll(backlog).flatMap((batch) => valuesOf(backlog, batch))).toEqual(['a1']);
+  expect(backlog.holes).toEqual(['a1…']);
 });
 
 test('where a segment that was never closed ends, records may be missing in front of the next one', () => {

@@ -269,8 +269,15 @@ function zeroMarks(segment: Segment): void {
 test('a header without its records, behind what was found at the start, names no value and throws nothing', () => {
   const segment = memorySegment(65_536);
   const { next } = new Scribe(segment).write('a', 'b').seal();
-  expect([oldestValue([segment]), newestValue([segment])].map(String)).toEqual(['a', 'b']);
+  expect(
+    [oldestValue([segment], FIRST_BATCH_AT, () => segment.bytes), newestValue([segment])].map(
+      String,
+    ),
+  ).toEqual(['a', 'b']);
   // As in a recycled file after a power cut that kept one page of its last life.
   segment.buffer.fill(0, FIRST_BATCH_AT + 61, next);
-  expect([oldestValue([segment]), newestValue([segment])]).toEqual([undefined, undefined]);
+  expect([
+    oldestValue([segment], FIRST_BATCH_AT, () => segment.bytes),
+    newestValue([segment]),
+  ]).toEqual([undefined, undefined]);
 });
