@@ -74,7 +74,7 @@ function makeDirectory(directory: string): void {
 }
 
 /** A file's name is in its directory, not in the file: without this a power cut may take the name. */
-function syncDirectory(directory: string): void {
+export function syncDirectory(directory: string): void {
   const descriptor = openSync(directory, 'r');
   try {
     fsyncSync(descriptor);

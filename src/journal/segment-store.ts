@@ -7,6 +7,7 @@
 // proof of it is overwritten (the other order is a crash loop, vectordotdev/vector#25570).
 
 import { writeSync } from 'node:fs';
+import { Generations } from './generations.ts';
 import { JournalUnusable, makeWritable, requireRoom } from './journal-directory.ts';
 import { JournalLock } from './journal-lock.ts';
 import type { Segment } from './segment.ts';
@@ -14,13 +15,6 @@ import { SegmentFiles, ZEROS } from './segment-files.ts';
 
 /** Creating a file on a full disk fails slowly; once a second is often enough. */
 const GROW_RETRY_MS = 1000;
-/**
- * A power cut may take an identity back and keep batches of the generation it had, and those must not
- * come to life when the number is given again: each start leaves out more than can be begun between
- * two fdatasyncs, and that is every file once at the start itself. 2^31 generations are enough for two
- * million starts of a journal of 64 segments.
- */
-const GENERATION_LEAP = 1024;
 /** No file system makes a smaller hole than the page that is mapped. */
 const HOLE_BYTES = 4096;
 
@@ -42,7 +36,7 @@ export class SegmentStore {
   readonly #files: SegmentFiles;
   readonly #spares: Segment[] = [];
   readonly #released: Segment[] = [];
-  #generation: number;
+  readonly #generations: Generations;
   /** Of the file that is being filled. */
   #growingBytes = 0;
   #preparing: Promise<void> | undefined;
@@ -61,9 +55,7 @@ export class SegmentStore {
     const lock = new JournalLock(directory);
     this.machineStopped = lock.machineStopped;
     this.#files = new SegmentFiles(directory, lock, options.onError);
-    const { found } = this.#files;
-    const lastGeneration = found.reduce((last, { generation }) => Math.max(last, generation), 0);
-    this.#generation = lastGeneration + GENERATION_LEAP + found.length;
+    this.#generations = new Generations(directory, this.#files.found, options.onError);
     try {
       this.#sort();
       this.#checkRoom();
@@ -240,7 +232,7 @@ export class SegmentStore {
   }
 
   #begin(segment: Segment): Segment {
-    segment.begin(++this.#generation);
+    segment.begin(this.#generations.next());
     return segment;
   }
 

@@ -2,7 +2,7 @@
 // its file holds any of the contents it had since then: the kernel writes back what it likes.
 
 import { spyOn } from 'bun:test';
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { SegmentFiles } from '../../src/journal/segment-files.ts';
 import { segmentFiles } from './journals.ts';
@@ -88,6 +88,9 @@ export class DiskHistory {
    */
   cut(target: string, choose: (versions: number) => number, zeros: boolean): void {
     mkdirSync(target, { recursive: true });
+    // Synced whenever it is written, and before what it says is used.
+    const reserved = join(this.#directory, 'generations');
+    if (existsSync(reserved)) copyFileSync(reserved, join(target, 'generations'));
     const nothing = Buffer.alloc(this.#blockBytes);
     for (const [name, { blocks, isNew }] of this.#files) {
       if (isNew && choose(2) === 0) continue; // it never reached the directory
