@@ -26,6 +26,8 @@ const START_MAX_MS = 60_000;
 const TEST_MAX_MS = 90_000;
 /** An account may get locked by more than a few wrong passwords. */
 const HOLD_MS = 5_000;
+/** Far more than a machine that is busy now and then needs, in the time of a test. */
+const RENEWALS_MAX = 20;
 
 describeKafka('hoplog and a cluster that wants to know who it is', () => {
   let secured: SecuredKafka;
@@ -212,9 +214,8 @@ describeKafka('hoplog and a cluster that wants to know who it is', () => {
       } as const;
       const port = Number(secured.kafka.listener('SHORT').split(':')[1]);
       await underSecuredLoad('sessions', secured.options('SHORT', login), async (hoplog) => {
-        const renewals = await watchRenewals(hoplog, port, extent(3, 10));
-        // A process that is stopped by a busy machine may well be late once.
-        expect(renewals.filter((retries) => retries > 0).length).toBeLessThan(renewals.length / 2);
+        // A process that is stopped by a busy machine may well be late, now and then.
+        await renewsUnnoticed(hoplog, port, extent(2, 6));
         expect((await hoplog.server.ready()).status).toBe(200);
       });
     },
@@ -267,12 +268,13 @@ describeKafka('hoplog and a cluster that wants to know who it is', () => {
   });
 });
 
-/** Waits until hoplog has had so many connections after the first: batches that failed during each. */
-async function watchRenewals(hoplog: Scenario, port: number, count: number): Promise<number[]> {
+/** Waits for so many new connections during which no batch failed, and for most of them to be so. */
+async function renewsUnnoticed(hoplog: Scenario, port: number, count: number): Promise<void> {
   const seen = connectionsTo(port);
   const retries = () => hoplog.server.metric('hoplog_kafka_retries_total');
-  const failed: number[] = [];
-  while (failed.length < count) {
+  let [unnoticed, renewals] = [0, 0];
+  while (unnoticed < count || unnoticed * 2 <= renewals) {
+    expect(renewals).toBeLessThan(RENEWALS_MAX);
     const before = await retries();
     const fresh = await waitFor(
       () => {
@@ -284,9 +286,9 @@ async function watchRenewals(hoplog: Scenario, port: number, count: number): Pro
     for (const localPort of fresh) seen.add(localPort);
     hoplog.noteHit();
     await hoplog.delivers(50);
-    failed.push((await retries()) - before);
+    renewals++;
+    if ((await retries()) === before) unnoticed++;
   }
-  return failed;
 }
 
 /** Passes connections on to `target` and notes when each was opened. */

@@ -65,6 +65,14 @@ export class Oracle {
     return this.#issued.filter((request) => request.status === status).length;
   }
 
+  /** Examples of requests that were not redirected, each with the status of its answer. */
+  get notRedirected(): string[] {
+    const others = this.#issued.flatMap(({ status }, index) =>
+      status === 301 ? [] : `${index + 1}: ${status ?? 'no answer'}`,
+    );
+    return someOf(others, EXAMPLES_MAX);
+  }
+
   /** Port the answered requests came from, one entry a request. */
   get answeredPorts(): number[] {
     return this.#issued.filter(({ status }) => status === 301).map(({ clientPort }) => clientPort);

@@ -2,11 +2,11 @@
 // meanwhile, and in the end the oracle's word that all that was answered arrived once.
 
 import { expect } from 'bun:test';
-import { availableParallelism, loadavg } from 'node:os';
 import type { FaultProxy } from './fault-proxy.ts';
 import type { KafkaCluster } from './kafka.ts';
 import { Load, type LoadOptions } from './load-client.ts';
 import { NO_FAULTS, Oracle } from './oracle.ts';
+import { patience } from './patience.ts';
 import { anonymousMiB, openFiles } from './proc.ts';
 import { type Options, Server } from './server.ts';
 import { tempDir } from './temp-dir.ts';
@@ -16,12 +16,17 @@ import { waitFor } from './wait-for.ts';
 const ANSWER_MS_MAX = 1_500;
 const REACTION_MAX_MS = 45_000;
 const FRESH_CLICK_MAX_MS = 3_000;
-/** Processes that want a core, for each there is: from here on the machine is slow, not hoplog. */
-const OVERLOAD = 2;
-const PATIENCE_MAX = 10;
 /** Two connections a node, one of them on its way out, and two of the journal. */
 const FILES_GROWTH_MAX = 8;
 const MEMORY_GROWTH_MAX_MIB = 96;
+
+export const UNDER_LOAD: Options = {
+  JOURNAL_BYTES: '256MiB',
+  // A batch every few requests: whenever Kafka fails, some are on their way.
+  BATCH_BYTES: 2_048,
+  FLUSH_INTERVAL_MS: 50,
+};
+export const LOAD: LoadOptions = { perSecond: 4_000 };
 
 export interface Scenario {
   readonly server: Server;
@@ -61,18 +66,15 @@ export async function underLoad(
 ): Promise<void> {
   using dir = tempDir();
   const asIs: Options = {
+    ...UNDER_LOAD,
     KAFKA_BROKERS: (proxy ?? kafka).brokers,
     KAFKA_TOPIC: topic,
     JOURNAL_DIR: dir.path,
-    JOURNAL_BYTES: '256MiB',
-    // A batch every few requests: whenever Kafka fails, some are on their way.
-    BATCH_BYTES: 2_048,
-    FLUSH_INTERVAL_MS: 50,
   };
   await using server = await Server.start({ ...asIs, ...options }, wrapper);
   const footprint = new Footprint(server);
   const oracle = new Oracle();
-  await using load = await Load.start(server.url, oracle, { perSecond: 4_000, ...loadOptions });
+  await using load = await Load.start(server.url, oracle, { ...LOAD, ...loadOptions });
   let noted = 0;
   const noteHit = (): void => void noted++;
   await during(scenario(server, load, oracle, noteHit));
@@ -82,8 +84,8 @@ export async function underLoad(
   await freshClickArrives(server, load);
   await load.stop();
   expect(load.interrupted).toBe(0);
-  expect(load.slowestMs).toBeLessThan(ANSWER_MS_MAX);
-  expect(oracle.answered()).toBe(oracle.issued);
+  expect(load.slowestMs).toBeLessThan(ANSWER_MS_MAX * patience());
+  expect(oracle.notRedirected).toEqual([]);
   const { delivered, ...faults } = oracle.judge(await kafka.readTopic(topic));
   expect(faults).toEqual(NO_FAULTS);
   expect(delivered).toHaveLength(oracle.answered());
@@ -105,16 +107,9 @@ export async function underLoad(
 async function freshClickArrives(server: Server, load: Load): Promise<void> {
   const acknowledged = () => server.metric('hoplog_records_acknowledged_total');
   const before = await acknowledged();
-  const crowd = loadavg()[0]! / availableParallelism();
-  const patience = crowd > OVERLOAD ? Math.min(crowd, PATIENCE_MAX) : 1;
-  if (patience > 1) {
-    process.stderr.write(
-      `load average ${crowd.toFixed(1)} a core: waits ${patience.toFixed(1)} times as long\n`,
-    );
-  }
   await load.one();
   await waitFor(async () => (await acknowledged()) > before, {
-    timeoutMs: FRESH_CLICK_MAX_MS * patience,
+    timeoutMs: FRESH_CLICK_MAX_MS,
     what: 'a fresh click to reach Kafka',
   });
 }

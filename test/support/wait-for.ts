@@ -1,9 +1,13 @@
 // The one way tests wait: ask again until the condition holds, never for a fixed time.
 // A condition that throws counts as "not yet", so that a server still starting or an `expect` still
 // failing can simply be asked again; the last error is in the message and is its `cause`.
-// A condition that never settles (a frozen broker) times out all the same.
+// A condition that never settles (a frozen broker) times out all the same. On a machine that is overloaded
+// everything takes longer, and so may the condition: `patience` times as long.
+
+import { patience } from './patience.ts';
 
 export interface WaitOptions {
+  /** On a machine that is not overloaded. */
   readonly timeoutMs: number;
   /** Completes the sentence "timed out after N ms waiting for …". */
   readonly what: string;
@@ -22,8 +26,14 @@ export async function waitFor<T>(
   condition: () => T | Promise<T>,
   { timeoutMs, what, intervalMs = 25 }: WaitOptions,
 ): Promise<Truthy<T>> {
+  const startedAt = performance.now();
   const { promise: deadline, resolve: expire } = Promise.withResolvers<'expired'>();
-  const timer = setTimeout(() => expire('expired'), timeoutMs);
+  const expireOnceDue = (): void => {
+    const leftMs = startedAt + timeoutMs * patience() - performance.now();
+    if (leftMs > 0) timer = setTimeout(expireOnceDue, leftMs);
+    else expire('expired');
+  };
+  let timer = setTimeout(expireOnceDue, timeoutMs);
   let lastError: unknown;
   try {
     for (;;) {
@@ -37,7 +47,8 @@ export async function waitFor<T>(
     clearTimeout(timer);
   }
   const reason = lastError instanceof Error ? `: ${lastError.message}` : '';
-  throw new WaitTimedOut(`timed out after ${timeoutMs} ms waiting for ${what}${reason}`, {
+  const waitedMs = Math.round(performance.now() - startedAt);
+  throw new WaitTimedOut(`timed out after ${waitedMs} ms waiting for ${what}${reason}`, {
     cause: lastError,
   });
 }
