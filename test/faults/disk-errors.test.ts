@@ -135,7 +135,7 @@ describeKafka('hoplog on a disk that fails', () => {
         /** More load until a segment is full and another one has to be made. */
         const burstUntil = async (what: string, condition: () => unknown): Promise<void> => {
           const isDelivered = async () =>
-            (await server.metric('hoplog_backlog_bytes')) < SEGMENT / 8;
+            (await server.metric('hoplog_journal_backlog_bytes')) < SEGMENT / 8;
           const wait = { timeoutMs: REACTION_MAX_MS };
           await waitFor(isDelivered, { ...wait, what: 'Kafka to have all but the newest' });
           await using burst = await Load.start(server.url, oracle, { perSecond: 4_000 });
