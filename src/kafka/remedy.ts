@@ -144,7 +144,8 @@ export class Remedy {
     }
     // Sent under an id that was forgotten, the head would make it known again, and what is taken up
     // behind it would pass for never arrived.
-    return isAnswered && stamp.producerId >= 0n && isForgotten(head, head);
+    const isForgottenId = isAnswered && stamp.producerId >= 0n && isForgotten(head, head);
+    return isForgottenId && verdict === RECOVERED;
   }
 
   /** The shipment goes again with nobody to tell whether it arrived: once per doubtful sending. */

@@ -45,6 +45,8 @@ export class Model {
   readonly delivered = new Set<number>();
   /** Too large for a broker, by name. */
   readonly givenUp = new Set<number>();
+  /** Its partition was torn by a power cut, by name: it may go to another one, behind newer records. */
+  readonly displaced = new Set<number>();
   /** How often a record may come again, because it was named as possibly there when it was sent again. */
   readonly mayBeTwice = new Map<number, number>();
 
@@ -304,8 +306,9 @@ export class Real implements AsyncDisposable {
         }
         delivered.add(number);
         const before = this.#newest[index] ?? -1;
-        // Given up, and tried again after a kill.
-        if (number < before && !this.#model.givenUp.has(number))
+        // Given up, and tried again after a kill; or sent to another partition than before.
+        const mayBeLate = this.#model.givenUp.has(number) || this.#model.displaced.has(number);
+        if (number < before && !mayBeLate)
           this.violations.push(`${number} is behind ${before} in ${index}`);
         this.#newest[index] = number;
       }
@@ -323,9 +326,10 @@ export class Real implements AsyncDisposable {
   #noteDeviation({ deviation, cause, batch }: DeviationReport): void {
     const isGivenUp = deviation === 'lost' && cause === 'too large for the broker';
     if (deviation !== 'may be twice' && !isGivenUp) this.violations.push(`${deviation}: ${cause}`);
-    const { mayBeTwice, givenUp } = this.#model;
+    const { mayBeTwice, givenUp, displaced } = this.#model;
     for (const { value } of readRecords(batch, BATCH_HEADER_BYTES, batch.length)) {
       const number = Number.parseInt(Buffer.from(value).toString(), 10);
+      if (cause === 'its sequences torn by a power cut') displaced.add(number);
       if (isGivenUp) givenUp.add(number);
       else mayBeTwice.set(number, (mayBeTwice.get(number) ?? 0) + 1);
     }
