@@ -186,7 +186,7 @@ describe('drain', () => {
     const startedAt = performance.now();
     await listening.listener.drain();
     // Bun's own stop() takes 12 s over a silent socket.
-    expect(performance.now() - startedAt).toBeLessThan(3000);
+    expect(performance.now() - startedAt).toBeLessThan(10_000);
     await busy.end();
     await failureOf(fetch(listening.url, MANUAL));
   });

@@ -7,6 +7,7 @@ import type { RecordKind, RequestContext } from '../../src/record/record-kind.ts
 import { takeAll } from '../support/journals.ts';
 import { microtask, Recording } from '../support/recording.ts';
 import { ANSWER, REMOTE, requestTo, serverKnowing } from '../support/requests.ts';
+import { patience } from '../support/patience.ts';
 import { waitFor } from '../support/wait-for.ts';
 
 describe('the moment of the append', () => {
@@ -83,7 +84,10 @@ describe('sealing', () => {
     );
     expect(n).toBeGreaterThan(2);
     // Not before (a timer may be 1 ms early), and not put off by the records that followed.
-    expect(sealedAt - startedAt).toBeWithin(flushIntervalMs - 2, flushIntervalMs + 400);
+    expect(sealedAt - startedAt).toBeWithin(
+      flushIntervalMs - 2,
+      flushIntervalMs + 400 * patience(),
+    );
   });
 
   test('leaves a batch that was begun when another one was full its own time', async () => {
@@ -110,7 +114,10 @@ describe('sealing', () => {
       begun = performance.now();
     }
     await waitFor(() => seals.length === 2, { timeoutMs: 3000, what: 'the second seal' });
-    expect(seals[1]!.at - begun).toBeWithin(flushIntervalMs - 3, flushIntervalMs + 400);
+    expect(seals[1]!.at - begun).toBeWithin(
+      flushIntervalMs - 3,
+      flushIntervalMs + 400 * patience(),
+    );
   });
 
   test('on demand closes the open batch at once', async () => {
