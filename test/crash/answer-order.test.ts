@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { runHoplog, Server } from '../support/server.ts';
 import { tempDir } from '../support/temp-dir.ts';
 
-const TEST_MAX_MS = 60_000;
+const TEST_MAX_MS = 240_000;
 const ROUNDS = 5;
 const CONNECTIONS = 16;
 

@@ -11,7 +11,7 @@ import { Server } from '../support/server.ts';
 import { tempDir } from '../support/temp-dir.ts';
 
 const DEPLOY = join(import.meta.dir, '../../deploy');
-const TEST_MAX_MS = 30_000;
+const TEST_MAX_MS = 240_000;
 const RUNBOOK_CHARACTERS_MIN = 100;
 
 interface Alert {

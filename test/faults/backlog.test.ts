@@ -16,7 +16,7 @@ import { type Options, Server } from '../support/server.ts';
 import { tempDir } from '../support/temp-dir.ts';
 import { waitFor } from '../support/wait-for.ts';
 
-const START_MAX_MS = 60_000;
+const START_MAX_MS = 240_000;
 const TEST_MAX_MS = 300_000;
 const DRAIN_MAX_MS = 200_000;
 const MIB = 2 ** 20;

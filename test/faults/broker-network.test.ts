@@ -19,7 +19,7 @@ import { expectGrowingGaps, requestsMax } from '../support/retry-pace.ts';
 import { underLoad } from '../support/scenario.ts';
 import { waitFor } from '../support/wait-for.ts';
 
-const START_MAX_MS = 90_000;
+const START_MAX_MS = 240_000;
 const TEST_MAX_MS = 180_000;
 const REACTION_MAX_MS = 30_000;
 const IN_FLIGHT_MAX = 5;

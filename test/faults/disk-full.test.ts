@@ -14,8 +14,8 @@ import { Server } from '../support/server.ts';
 import { tempDir } from '../support/temp-dir.ts';
 import { waitFor } from '../support/wait-for.ts';
 
-const START_MAX_MS = 60_000;
-const TEST_MAX_MS = 60_000;
+const START_MAX_MS = 240_000;
+const TEST_MAX_MS = 240_000;
 const REACTION_MAX_MS = 20_000;
 const DISK_BYTES = 24 * 2 ** 20;
 

@@ -16,8 +16,8 @@ import { tempDir } from '../support/temp-dir.ts';
 import { verifiedIds, verifyTopic } from '../support/verified.ts';
 import { waitFor } from '../support/wait-for.ts';
 
-const START_MAX_MS = 60_000;
-const TEST_MAX_MS = 60_000;
+const START_MAX_MS = 240_000;
+const TEST_MAX_MS = 240_000;
 const PARTITIONS = 2;
 /** Of 200 bytes and more, in 2,048. */
 const BATCH_RECORDS_MAX = 10;

@@ -22,7 +22,7 @@ import { Server } from '../support/server.ts';
 import { tempDir } from '../support/temp-dir.ts';
 import { waitFor } from '../support/wait-for.ts';
 
-const START_MAX_MS = 60_000;
+const START_MAX_MS = 240_000;
 const TEST_MAX_MS = 120_000;
 const ACKNOWLEDGED = 'hoplog_records_acknowledged_total';
 /** Five batches of 2,048 bytes, with records of 200 bytes and more. */

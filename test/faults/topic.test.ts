@@ -17,8 +17,8 @@ import { tempDir } from '../support/temp-dir.ts';
 import { verifiedIds, verifyTopic } from '../support/verified.ts';
 import { waitFor } from '../support/wait-for.ts';
 
-const START_MAX_MS = 60_000;
-const TEST_MAX_MS = 60_000;
+const START_MAX_MS = 240_000;
+const TEST_MAX_MS = 240_000;
 
 describeKafka('hoplog and a topic that is not as it should be', () => {
   let kafka: KafkaCluster;

@@ -15,8 +15,8 @@ import { tempDir } from '../support/temp-dir.ts';
 import { Visitors } from '../support/visitors.ts';
 import { waitFor } from '../support/wait-for.ts';
 
-const START_MAX_MS = 60_000;
-const TEST_MAX_MS = 60_000;
+const START_MAX_MS = 240_000;
+const TEST_MAX_MS = 240_000;
 const REACTION_MAX_MS = 30_000;
 
 /** Pids of the workers, by what /proc says of their parents. */

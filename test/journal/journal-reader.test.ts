@@ -208,4 +208,4 @@ test('a journal that another process writes is read record by record, without a 
     writer.kill('SIGKILL');
     await writer.exited;
   }
-}, 15_000);
+}, 240_000);

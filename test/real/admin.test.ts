@@ -9,7 +9,7 @@ import { type Options, runHoplog, Server } from '../support/server.ts';
 import { tempDir } from '../support/temp-dir.ts';
 import { waitFor } from '../support/wait-for.ts';
 
-const TEST_MAX_MS = 40_000;
+const TEST_MAX_MS = 240_000;
 const REACTION_MAX_MS = 15_000;
 
 function optionsFor(dir: string, options: Options = {}): Options {

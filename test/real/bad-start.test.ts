@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { type Options, runHoplog, Server } from '../support/server.ts';
 import { tempDir } from '../support/temp-dir.ts';
 
-const TEST_MAX_MS = 20_000;
+const TEST_MAX_MS = 240_000;
 
 interface BadStart {
   /** Completes "… is refused with one line". */
@@ -27,7 +27,7 @@ const BAD_STARTS: readonly BadStart[] = [
   {
     what: 'an unknown command',
     args: ['server'],
-    says: ['"server"', 'use serve, tail, verify, help'],
+    says: ['"server"', 'use serve, tail, verify, doctor, help'],
   },
   { what: 'a second command', args: ['serve', 'tail'], says: ['"serve tail"', 'use serve'] },
   { what: '--follow without tail', args: ['--follow'], says: ['--follow', 'tail'] },

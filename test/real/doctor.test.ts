@@ -19,8 +19,8 @@ import {
 } from '../support/secured-kafka.ts';
 import { type Options, runHoplog } from '../support/server.ts';
 
-const START_MAX_MS = 60_000;
-const TEST_MAX_MS = 60_000;
+const START_MAX_MS = 240_000;
+const TEST_MAX_MS = 240_000;
 
 const SUE = {
   mechanism: 'scram-sha-512',

@@ -74,7 +74,7 @@ test('clients are redirected and recorded; new workers show a new certificate, a
   expect(await ask(early, '/after')).toStartWith('HTTP/1.1 301');
   early.destroy();
   expect(await server.stop()).toBe(0);
-}, 60_000);
+}, 240_000);
 
 test('a key of another certificate is refused at the start', async () => {
   use('mine');

@@ -11,8 +11,8 @@ import { storedBatches } from '../support/stored-batches.ts';
 import { tempDir } from '../support/temp-dir.ts';
 import { waitFor } from '../support/wait-for.ts';
 
-const START_MAX_MS = 60_000;
-const TEST_MAX_MS = 40_000;
+const START_MAX_MS = 240_000;
+const TEST_MAX_MS = 240_000;
 const REQUESTS = 40;
 
 /** Sends requests `?n=FIRST` and up, one after the other. */

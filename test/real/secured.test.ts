@@ -23,8 +23,8 @@ import { type Options, runHoplog, Server } from '../support/server.ts';
 import { tempDir } from '../support/temp-dir.ts';
 import { waitFor } from '../support/wait-for.ts';
 
-const START_MAX_MS = 60_000;
-const TEST_MAX_MS = 30_000;
+const START_MAX_MS = 240_000;
+const TEST_MAX_MS = 240_000;
 const TOPIC = 'secured';
 const FAILURES = 50;
 

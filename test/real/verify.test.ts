@@ -14,8 +14,8 @@ import { tempDir } from '../support/temp-dir.ts';
 import { verifyTopic } from '../support/verified.ts';
 import { waitFor } from '../support/wait-for.ts';
 
-const START_MAX_MS = 60_000;
-const TEST_MAX_MS = 60_000;
+const START_MAX_MS = 240_000;
+const TEST_MAX_MS = 240_000;
 const REACTION_MAX_MS = 20_000;
 const BATCH_BYTES = 8_192;
 

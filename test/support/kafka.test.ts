@@ -12,8 +12,8 @@ import { KafkaConnection } from './kafka-wire.ts';
 import type { TopicRecord } from './record-batches.ts';
 import { waitFor } from './wait-for.ts';
 
-const START_MAX_MS = 60_000;
-const TEST_MAX_MS = 30_000;
+const START_MAX_MS = 240_000;
+const TEST_MAX_MS = 240_000;
 
 // kafkajs knows zstd by number only.
 CompressionCodecs[CompressionTypes.ZSTD] = () => ({

@@ -5,7 +5,7 @@ const { HOPLOG_RUNS = '1', HOPLOG_SEED } = process.env;
 const TIMES = Number(HOPLOG_RUNS);
 
 /** For `setDefaultTimeout`: far more than a property takes, a shrink included. */
-export const PROPERTY_MAX_MS = 30_000 * Math.max(1, TIMES);
+export const PROPERTY_MAX_MS = 240_000 * Math.max(1, TIMES);
 
 /** Parameters for `fc.assert`. */
 export function runs(numRuns: number): { numRuns: number; seed?: number } {
