@@ -100,11 +100,13 @@ describeKafka('hoplog and a broker that forgot its producer', () => {
       const twice = ids.filter((id, index) => ids.indexOf(id) < index);
       expect(twice.length).toBeGreaterThan(PARTITIONS * 5);
       const lines = second.log.filter(({ msg }) => msg === 'records may be twice');
-      expect(new Set(lines.map(({ cause }) => cause))).toEqual(
-        new Set(['producer forgotten by the broker']),
-      );
-      expect(namedIn(lines).toSorted()).toEqual(twice.toSorted());
-      expect(await second.metric('hoplog_records_possibly_duplicated_total')).toBe(twice.length);
+      const named = namedIn(lines);
+      expect(await second.metric('hoplog_records_possibly_duplicated_total')).toBe(named.length);
+      expect(twice.filter((id) => !named.includes(id))).toEqual([]);
+      // A slow machine's broker may forget the second server, too: then what did arrive once is named.
+      const causes = new Set(lines.map(({ cause }) => cause));
+      expect(causes).toContain('producer forgotten by the broker');
+      if (causes.size === 1) expect(named.toSorted()).toEqual(twice.toSorted());
       const verified = await verifyTopic(kafka.brokers, topic);
       expect(verifiedIds(verified, 'duplicate').toSorted()).toEqual(twice.toSorted());
       expect(verifiedIds(verified, 'missing')).toEqual([]);
