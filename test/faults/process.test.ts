@@ -5,6 +5,7 @@
 import { afterAll, beforeAll, expect, test } from 'bun:test';
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { REQUEST_TIMEOUT_MS } from '../../src/kafka/cluster.ts';
 import { describeKafka } from '../support/describe-kafka.ts';
 import { extent } from '../support/extent.ts';
 import { FaultProxy, nodesOf } from '../support/fault-proxy.ts';
@@ -89,7 +90,10 @@ describeKafka('the process of hoplog in trouble', () => {
       await load.stop();
       expect(load.interrupted).toBe(0);
       expect(load.slowestMs).toBeGreaterThan(FREEZE_MS - 100);
-      expect(await server.metric('hoplog_kafka_retries_total')).toBe(retries);
+      // What was on its way for longer than its time-out is asked for, and may be found or sent again.
+      if (FREEZE_MS < REQUEST_TIMEOUT_MS) {
+        expect(await server.metric('hoplog_kafka_retries_total')).toBe(retries);
+      }
       await endsWell(topic, server, oracle);
     },
     TEST_MAX_MS,

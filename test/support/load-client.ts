@@ -23,6 +23,7 @@ export class Load implements AsyncDisposable {
   /** Requests whose connection ended before their answer. */
   interrupted = 0;
   #waitsMs: number[] = [];
+  readonly #url: URL;
   readonly #oracle: Oracle;
   readonly #options: Required<LoadOptions>;
   readonly #connections = new Set<Connection>();
@@ -35,17 +36,15 @@ export class Load implements AsyncDisposable {
 
   /** Connects to `url` and sends until it is stopped or all its connections have ended. */
   static async start(url: string, oracle: Oracle, options: LoadOptions = {}): Promise<Load> {
-    const load = new Load(oracle, options);
-    const { hostname, port } = new URL(url);
+    const load = new Load(new URL(url), oracle, options);
     const { connections } = load.#options;
-    await Promise.all(
-      Array.from({ length: connections }, () => load.#connect(hostname, Number(port))),
-    );
+    await Promise.all(Array.from({ length: connections }, () => load.#connect()));
     load.#sendAll();
     return load;
   }
 
-  private constructor(oracle: Oracle, options: LoadOptions) {
+  private constructor(url: URL, oracle: Oracle, options: LoadOptions) {
+    this.#url = url;
     this.#oracle = oracle;
     this.#options = { connections: 8, depth: 1, perSecond: Infinity, ...options };
     if (this.#options.perSecond === Infinity) return;
@@ -87,10 +86,11 @@ export class Load implements AsyncDisposable {
     if (this.#failure) throw this.#failure;
   }
 
-  /** One request more of a load that is paused; resolves with its answer. */
+  /** One request more of a load that is paused, on a new connection; resolves with its answer. */
   async one(): Promise<void> {
-    const sent = [...this.#connections].some((connection) => connection.send(this.#oracle));
-    if (!sent) throw new Error('no connection is left to send a request on');
+    // Those that were silent for a minute have been closed.
+    const connection = await this.#connect();
+    if (!connection.send(this.#oracle)) throw new Error('the new connection has ended');
     await this.pause();
   }
 
@@ -106,7 +106,7 @@ export class Load implements AsyncDisposable {
     for (const connection of this.#connections) connection.end();
   }
 
-  async #connect(hostname: string, port: number): Promise<void> {
+  async #connect(): Promise<Connection> {
     const connection = new Connection({
       answer: (number, status, waitedMs) => {
         this.#firstAnswerAt ??= performance.now();
@@ -124,8 +124,10 @@ export class Load implements AsyncDisposable {
         this.#connections.delete(connection);
       },
     });
-    await connection.open(hostname, port);
+    const { hostname, port } = this.#url;
+    await connection.open(hostname, Number(port));
     this.#connections.add(connection);
+    return connection;
   }
 
   #sendAll(): void {
