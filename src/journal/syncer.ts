@@ -12,6 +12,11 @@ import type { Segment } from './segment.ts';
  * healthy fdatasync (0.2 to 30 ms) and a busy disk's (2 s), and half of SHUTDOWN_MS.
  */
 export const ROUND_MS_MAX = 5000;
+/**
+ * It passes in so many pieces: while this process was stopped or its event loop blocked, the disk may well
+ * have answered, and nobody was there to hear it. Such a time counts as one piece.
+ */
+export const PATIENCE_PIECES = 5;
 const ROUND_SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
 
 export interface SyncerOptions {
@@ -41,6 +46,7 @@ export class Syncer {
   #due = false;
   #timer: Timer | undefined;
   #running: Promise<void> | undefined;
+  #patience: Timer | undefined;
   #overdue = false;
   #waiting: { readonly round: number; readonly resolve: () => void }[] = [];
 
@@ -96,9 +102,9 @@ export class Syncer {
     clearTimeout(this.#timer);
     this.#due = true;
     const started = performance.now();
-    const patience = setTimeout(() => this.#giveUpWaiting(), ROUND_MS_MAX);
+    this.#bePatient(PATIENCE_PIECES);
     this.#running = this.#syncDirty().finally(() => {
-      clearTimeout(patience);
+      clearTimeout(this.#patience);
       this.seconds.observe((performance.now() - started) / 1000);
       this.#finish();
     });
@@ -125,6 +131,13 @@ export class Syncer {
     const written = this.#options.segments.find(isDue);
     if (this.#waiting.length > 0) void this.#begin();
     else if (written) this.touch(written);
+  }
+
+  #bePatient(pieces: number): void {
+    this.#patience = setTimeout(() => {
+      if (pieces > 1) this.#bePatient(pieces - 1);
+      else this.#giveUpWaiting();
+    }, ROUND_MS_MAX / PATIENCE_PIECES);
   }
 
   #giveUpWaiting(): void {
