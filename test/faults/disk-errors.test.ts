@@ -142,6 +142,8 @@ describeKafka('hoplog on a disk that fails', () => {
           await waitFor(condition, { ...wait, what });
           await burst.stop();
         };
+        // One that is filled and a spare: with the first alone, a failure leaves no room at all.
+        await reaches(server, 'hoplog_journal_bytes', 2 * SEGMENT);
         {
           await using _fault = await inject(server.pid, 'write,pwrite64', 'error=EIO', files);
           for (const count of [1, 2]) {
