@@ -1,7 +1,7 @@
 // bare, and one thing more that whoever logs clients must do: ask who the client is. What hoplog costs
 // beyond this is its own doing.
 
-const redirect = { status: 301, headers: { Location: 'http://google.com' } };
+const redirect = { status: 301, headers: new Headers({ Location: 'http://google.com' }) };
 
 Bun.serve({
   hostname: '127.0.0.1',

@@ -1,5 +1,5 @@
 // Which answer a request gets. Pure. One shared ResponseInit per target, never one Response twice:
-// Bun sends that without its Location the second time.
+// Bun sends that without its Location the second time. Headers are read once: Bun then only copies them.
 
 import type { Answer } from '../record/batcher.ts';
 
@@ -16,7 +16,7 @@ export function defaultRedirect(location: string, status: number): Redirect {
     status,
     location,
     outcome: 'default',
-    init: { status, headers },
-    lastInit: { status, headers: { ...headers, Connection: 'close' } },
+    init: { status, headers: new Headers(headers) },
+    lastInit: { status, headers: new Headers({ ...headers, Connection: 'close' }) },
   };
 }
