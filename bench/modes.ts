@@ -11,6 +11,7 @@ import { measureMemory } from './memory.ts';
 import { measureOutage } from './outage.ts';
 import type { ModeName, Sections } from './results.ts';
 import { measureShipping } from './shipping.ts';
+import { steps } from './steps.ts';
 import { type Variant, variants } from './variants.ts';
 import type { LoadShape } from './wrk.ts';
 
@@ -91,7 +92,16 @@ export const modes: { readonly [Name in ModeName]: Mode<Sections[Name]> } = {
     what: 'two processes against one on the same core, and how load is spread over them',
     rounds: 9,
     seconds: 1,
-    variants: ['ours', 'ours-2-workers'],
+    variants: ['bare', 'bare-2-workers', 'ours', 'ours-2-workers'],
+    measure: bursts,
+    isGood: ({ rows }) => rows.every(isGood),
+    secondsPerVariant: ({ rounds, seconds }) => rounds * (seconds + 4),
+  },
+  steps: {
+    what: 'where each microsecond goes: servers that do one thing more each',
+    rounds: 9,
+    seconds: 1,
+    variants: steps.map(({ variant }) => variant),
     measure: bursts,
     isGood: ({ rows }) => rows.every(isGood),
     secondsPerVariant: ({ rounds, seconds }) => rounds * (seconds + 4),

@@ -22,6 +22,7 @@ const busyLoad = 1;
 const titles: Record<ModeName, string> = {
   bursts: 'CPU of a request',
   workers: 'Two processes',
+  steps: 'Where each microsecond goes',
   latency: 'Latency at a fixed rate',
   outage: 'Kafka killed, and back',
   connections: 'More connections',
@@ -102,6 +103,7 @@ export function budgetTable(verdicts: readonly Verdict[]): Table {
 const drawings: { [Mode in ModeName]?: (section: Sections[Mode]) => string } = {
   bursts: burstBars,
   workers: burstBars,
+  steps: burstBars,
   latency: latencyLines,
   outage: outageLines,
   connections: connectionLines,

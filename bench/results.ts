@@ -19,6 +19,7 @@ interface Repeated {
 export interface Sections {
   bursts: Repeated & { load: string; rows: BurstRow[] };
   workers: Repeated & { load: string; rows: BurstRow[] };
+  steps: Repeated & { load: string; rows: BurstRow[] };
   latency: Repeated & { rows: LatencyRow[] };
   outage: { rate: number; seconds: number; rows: OutageRow[] };
   connections: Repeated & { rows: ConnectionsRow[] };

