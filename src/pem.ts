@@ -26,20 +26,22 @@ export function readCertificates({ name, value }: PemOption): string {
 /** A certificate (behind it perhaps its chain) and the key that belongs to it. @throws {ConfigError} */
 export function readKeyPair(certificate: PemOption, privateKey: PemOption): KeyPair {
   const cert = readPem(certificate.name, certificate.value);
-  const key = readPem(privateKey.name, privateKey.value);
+  const key = readPem(privateKey.name, privateKey.value, 'secret');
   if (!parseCertificate(certificate.name, cert).checkPrivateKey(parseKey(privateKey.name, key))) {
     throw new ConfigError(`${privateKey.name} is not the key of ${certificate.name}`);
   }
   return { cert, key };
 }
 
-function readPem(name: string, value: string): string {
+/** A `secret` value may be a key that is no PEM, and not the path it is taken for: it is not shown. */
+function readPem(name: string, value: string, kind: 'public' | 'secret' = 'public'): string {
   if (value.includes('-----BEGIN ')) return value;
   try {
     return readFileSync(value, 'utf8');
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
-    throw new ConfigError(`${name}=${value} cannot be read (${code}): name a readable PEM file`);
+    const shown = kind === 'secret' ? '' : `=${value}`;
+    throw new ConfigError(`${name}${shown} cannot be read (${code}): name a readable PEM file`);
   }
 }
 

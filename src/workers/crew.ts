@@ -65,10 +65,12 @@ export class Crew<Member extends CrewMember> {
 
   /** Prometheus text; of a worker that does not answer, what it last said. */
   async exposition(): Promise<string> {
+    await Promise.all(this.members.map((worker) => worker.freshReport(REPORT_MAX_MS)));
+    // Both in one tick: one that ends is either still a member or in the past, never both.
     const { members } = this;
-    await Promise.all(members.map((worker) => worker.freshReport(REPORT_MAX_MS)));
+    const past = this.#past;
     const reports = members.flatMap(({ report }) => (report ? [report.metrics] : []));
-    if (this.#past) reports.push(await this.#past);
+    if (past) reports.push(await past);
     const workers = members.filter(({ state }) => state === 'serving').length;
     const crew = serverMetrics({ workers, restarts: this.restarts });
     return exposition([...reports, readMetrics(crew)]);

@@ -22,6 +22,8 @@ const STOP_MARGIN_MS = 3000;
 interface Place {
   readonly worker: number;
   process: WorkerProcess | undefined;
+  /** One of its processes has served. */
+  isUp: boolean;
   /** Ends in a row. */
   attempt: number;
   restartTimer: Timer | undefined;
@@ -60,7 +62,8 @@ export class Supervisor {
     this.#claim = claim;
     this.#port = port;
     this.#places = Array.from({ length: workers }, (_, index) => {
-      return { worker: index + 1, process: undefined, attempt: 0, restartTimer: undefined };
+      const nobody = { process: undefined, isUp: false, attempt: 0, restartTimer: undefined };
+      return { worker: index + 1, ...nobody };
     });
   }
 
@@ -73,20 +76,26 @@ export class Supervisor {
     const [first, ...others] = this.#places;
     if (!first) throw new Error('a server without workers');
     const url = await this.#startFirst(first);
+    if (this.#isStopping) return;
     await Promise.all(others.map((place) => this.#startFirst(place)));
-    if (this.#state === 'stopping') return;
+    if (this.#isStopping) return;
     const admin = this.#listenAdmin();
     this.#state = 'running';
     const description = describeServer(this.#config, url);
     this.#log.info({ url, admin }, `${description}; ${this.#places.length} workers`);
   }
 
+  get #isStopping(): boolean {
+    return this.#state === 'stopping';
+  }
+
   /** A worker that ends before it ever served ends all. */
   async #startFirst(place: Place): Promise<string> {
-    const worker = this.#spawn(place.worker, place);
+    const worker = this.#spawn(place);
     place.process = worker;
     const url = await worker.serving;
-    if (url !== undefined || this.#state === 'stopping') return url ?? '';
+    place.isUp = url !== undefined;
+    if (place.isUp || this.#isStopping) return url ?? '';
     this.#signalAll('SIGKILL');
     return process.exit(await worker.exited);
   }
@@ -98,14 +107,17 @@ export class Supervisor {
       hostname: ADMIN_HOST,
       port: ADMIN_PORT,
       token: () => this.#adminToken,
-      troubles: () => (this.#state === 'stopping' ? [SHUTTING_DOWN] : this.#crew.troubles()),
+      troubles: () => (this.#isStopping ? [SHUTTING_DOWN] : this.#crew.troubles()),
       metrics: () => this.#crew.exposition(),
     });
     return server.url.origin;
   }
 
   #reload(): void {
-    this.#signalAll('SIGHUP');
+    for (const worker of this.#crew.members) {
+      // One that starts does not hear it yet: the signal would end it.
+      void worker.serving.then((url) => url !== undefined && worker.signal('SIGHUP'));
+    }
     try {
       this.#adminToken = readCommandLine(process.argv.slice(2)).config.ADMIN_TOKEN;
     } catch (error) {
@@ -115,26 +127,38 @@ export class Supervisor {
     }
   }
 
-  #spawn(worker: number, place: Place): WorkerProcess {
+  /** @throws what the system says, where it gives no process */
+  #spawn(place: Place): WorkerProcess {
+    const { worker } = place;
     const spawned = new WorkerProcess({ worker, workers: this.#places.length, port: this.#port });
     this.#crew.add(spawned);
     void spawned.exited.then((exitCode) => this.#ended(place, spawned, exitCode));
     return spawned;
   }
 
-  #ended(place: Place, { pid, servedMs }: WorkerProcess, exitCode: number): void {
-    if (this.#state !== 'running' || place.process?.pid !== pid) return;
+  #ended(place: Place, ended: WorkerProcess, exitCode: number): void {
+    if (!place.isUp || place.process !== ended) return;
     place.process = undefined;
-    place.attempt = servedMs > HEALTHY_MS ? 0 : place.attempt + 1;
-    const delayMs = Math.round(backOffMs(place.attempt, RESTART_MAX_MS));
+    if (ended.servedMs > HEALTHY_MS) place.attempt = 0;
+    this.#restart(place, { pid: ended.pid, exitCode });
+  }
+
+  #restart(place: Place, end: { pid: number; exitCode: number } | { reason: string }): void {
+    if (this.#isStopping) return;
+    const delayMs = Math.round(backOffMs(++place.attempt, RESTART_MAX_MS));
     const { worker } = place;
     this.#log.error(
-      { worker, pid, exitCode, delayMs },
+      { worker, ...end, delayMs },
       'a worker ended by itself, and will be started again',
     );
     place.restartTimer = setTimeout(() => {
-      this.#crew.restarts++;
-      place.process = this.#spawn(worker, place);
+      try {
+        place.process = this.#spawn(place);
+        this.#crew.restarts++;
+      } catch (error) {
+        // No process is left, or no memory: the others go on.
+        this.#restart(place, { reason: (error as Error).message });
+      }
     }, delayMs);
   }
 
@@ -155,7 +179,13 @@ export class Supervisor {
   }
 
   async #replace(place: Place): Promise<boolean> {
-    const next = this.#spawn(place.worker, place);
+    let next: WorkerProcess;
+    try {
+      next = this.#spawn(place);
+    } catch (error) {
+      this.#log.error({ reason: (error as Error).message }, 'a new worker gets no process');
+      return false;
+    }
     if ((await next.serving) === undefined || this.#state !== 'running') return false;
     clearTimeout(place.restartTimer);
     const former = place.process;
@@ -175,7 +205,7 @@ export class Supervisor {
   }
 
   async #stop(signal: NodeJS.Signals): Promise<void> {
-    if (this.#state === 'stopping') return this.#stopNow(signal);
+    if (this.#isStopping) return this.#stopNow(signal);
     this.#state = 'stopping';
     for (const { restartTimer } of this.#places) clearTimeout(restartTimer);
     this.#signalAll('SIGTERM');

@@ -62,6 +62,16 @@ describe('refused', () => {
     );
   });
 
+  test('a key that is no PEM and so taken for a path, without a word of it', () => {
+    const der = Buffer.from(
+      readFileSync(one.key, 'utf8')
+        .replace(/-----.*-----/g, '')
+        .trim(),
+    );
+    const message = refusal(() => pair(one.cert, der.toString()));
+    expect(message).toMatch(/^KEY cannot be read \(\w+\): name a readable PEM file$/);
+  });
+
   test('a key of another certificate', () => {
     expect(refusal(() => pair(one.cert, two.key))).toBe('KEY is not the key of CERT');
   });

@@ -3,7 +3,14 @@
 // WORKERS leaves behind, stops in every way, and one admin port that speaks for all.
 
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test';
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  existsSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { describeKafka } from '../support/describe-kafka.ts';
 import { extent } from '../support/extent.ts';
@@ -23,6 +30,15 @@ const REACTION_MAX_MS = 30_000;
 function workersOf(server: Server): number[] {
   const children = readFileSync(`/proc/${server.pid}/task/${server.pid}/children`, 'utf8');
   return children.trim().split(' ').filter(Boolean).map(Number);
+}
+
+interface Pids {
+  readonly first: number;
+  readonly supervisor: number;
+}
+
+function parentOf(pid: number): number {
+  return Number(/^PPid:\s*(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]);
 }
 
 /** A process that has ended and not been waited for has no descriptors left. */
@@ -300,6 +316,65 @@ describe('without Kafka', () => {
       await eventually('the former workers to end', () => !before.some(isAlive));
       await eventually('two workers', () => workersOf(server).length === 2);
       expect(await server.metric('hoplog_workers')).toBe(2);
+    },
+    TEST_MAX_MS,
+  );
+
+  for (const [what, happens] of [
+    ['the first one is killed', ({ first }) => kill(first)],
+    ['SIGHUP comes', ({ supervisor }) => void process.kill(supervisor, 'SIGHUP')],
+  ] satisfies [string, (pids: Pids) => unknown][]) {
+    test(
+      `while the second worker starts, ${what}: both serve in the end`,
+      async () => {
+        using dir = tempDir();
+        using gate = tempDir();
+        const starting = Server.start({
+          ...LOCAL,
+          JOURNAL_DIR: dir.path,
+          RECORD: `${import.meta.dir}/slow-worker-fixture.ts`,
+          GATE: gate.path,
+        });
+        // What it throws is thrown below.
+        starting.catch(() => {});
+        await eventually('the second worker', () => existsSync(join(gate.path, 'worker-2')));
+        const first = Number(readFileSync(join(gate.path, 'worker-1'), 'utf8'));
+        await happens({ first, supervisor: parentOf(first) });
+        writeFileSync(join(gate.path, 'open'), '');
+        await using server = await starting;
+        await eventually('both', async () => (await server.metric('hoplog_workers')) === 2);
+        expect(await server.stop()).toBe(0);
+      },
+      TEST_MAX_MS,
+    );
+  }
+
+  test(
+    'no process can be had for a worker that ended: its sibling serves on, and then it is started',
+    async () => {
+      using dir = tempDir();
+      using programs = tempDir();
+      const [program, away] = ['bun', 'away'].map((name) => join(programs.path, name)) as [
+        string,
+        string,
+      ];
+      copyFileSync(process.execPath, program);
+      // Instead of the command behind it.
+      const command = `exec setpriv --pdeathsig KILL ${program} run src/server.ts`;
+      const options = { ...LOCAL, JOURNAL_DIR: dir.path };
+      await using server = await Server.start(options, ['sh', '-c', command]);
+      const [victim = 0] = workersOf(server);
+      renameSync(program, away);
+      await kill(victim);
+      const refusals = () => server.log.filter(({ reason }) => /ENOENT/.test(String(reason)));
+      await eventually('two tries', () => refusals().length >= 2);
+      server.signal('SIGUSR2');
+      const isSaid = () => server.log.some(({ msg }) => msg === 'a new worker gets no process');
+      await eventually('a replacement to be given up', isSaid);
+      expect((await fetch(server.url, { redirect: 'manual' })).status).toBe(301);
+      renameSync(away, program);
+      await eventually('both', async () => (await server.metric('hoplog_workers')) === 2);
+      expect(await server.stop()).toBe(0);
     },
     TEST_MAX_MS,
   );

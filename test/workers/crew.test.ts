@@ -117,6 +117,20 @@ test('what a worker counted stays counted when it ends, what it held does not', 
   expect(samples.get('hoplog_journal_sync_seconds_count')).toBe(1);
 });
 
+test('one that ends while it is asked is counted once', async () => {
+  const [one, two] = [new Member(1), new Member(2)];
+  const crew = crewOf(one, two);
+  [one.requests.redirected, two.requests.redirected] = [3, 4];
+  await crew.exposition();
+  two.freshReport = async () => {
+    await two.end();
+    return undefined;
+  };
+  const redirected = 'hoplog_http_requests_total{status="301",outcome="default"}';
+  expect(await valueOf(crew, redirected)).toBe(7);
+  expect(await valueOf(crew, redirected)).toBe(7);
+});
+
 test('of a worker that does not answer its last numbers count', async () => {
   const [one, two] = [new Member(1), new Member(2)];
   const crew = crewOf(one, two);
