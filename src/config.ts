@@ -3,6 +3,7 @@
 // The options themselves are in options.ts.
 
 import { readFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { parseArgs } from 'node:util';
 import { findContradiction } from './contradictions.ts';
 import { type Config, type OptionName, OPTIONS } from './options.ts';
@@ -65,6 +66,16 @@ export function environmentOf(seat: Seat): Environment {
 }
 
 type Environment = Record<string, string | undefined>;
+
+/** How many processes. @throws {ConfigError} more than one where they cannot share a port */
+export function workersOf({ WORKERS }: Config): number {
+  const canShare = process.platform === 'linux';
+  if (WORKERS === 'auto') return canShare ? availableParallelism() : 1;
+  if (WORKERS === 1 || canShare) return WORKERS;
+  throw new ConfigError(
+    `WORKERS=${WORKERS} needs Linux, which spreads connections over processes: set WORKERS=1`,
+  );
+}
 
 /** @throws {ConfigError} on the first thing that is wrong */
 export function readCommandLine(

@@ -4,7 +4,7 @@
 
 import { createPrivateKey, type KeyObject, X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { ConfigError } from './config.ts';
+import { type Config, ConfigError } from './config.ts';
 
 export interface PemOption {
   readonly name: string;
@@ -31,6 +31,12 @@ export function readKeyPair(certificate: PemOption, privateKey: PemOption): KeyP
     throw new ConfigError(`${privateKey.name} is not the key of ${certificate.name}`);
   }
   return { cert, key };
+}
+
+/** The certificate shown to visitors; undefined = plain HTTP. @throws {ConfigError} */
+export function readPublicKeyPair({ TLS_CERT, TLS_KEY }: Config): KeyPair | undefined {
+  if (TLS_CERT === '') return undefined;
+  return readKeyPair({ name: 'TLS_CERT', value: TLS_CERT }, { name: 'TLS_KEY', value: TLS_KEY });
 }
 
 /** A `secret` value may be a key that is no PEM, and not the path it is taken for: it is not shown. */

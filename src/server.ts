@@ -1,8 +1,14 @@
 // The entry: command line, signals, exit code. What a server is made of is in service.ts.
 
-import { availableParallelism } from 'node:os';
 import pino, { type Logger } from 'pino';
-import { type Config, ConfigError, configReference, readCommandLine, type Seat } from './config.ts';
+import {
+  type Config,
+  ConfigError,
+  configReference,
+  readCommandLine,
+  type Seat,
+  workersOf,
+} from './config.ts';
 import { exposition, readMetrics } from './exposition.ts';
 import { listenAdmin } from './http/admin.ts';
 import { checkHost, ListenerUnusable } from './http/listener.ts';
@@ -44,16 +50,6 @@ async function serve(config: Config, seat: Seat | undefined): Promise<void> {
   const workers = workersOf(config);
   if (workers > 1) return Supervisor.start(config, workers, log);
   return serveAlone(config, log);
-}
-
-/** @throws {ConfigError} */
-function workersOf({ WORKERS }: Config): number {
-  const canShare = process.platform === 'linux';
-  if (WORKERS === 'auto') return canShare ? availableParallelism() : 1;
-  if (WORKERS === 1 || canShare) return WORKERS;
-  throw new ConfigError(
-    `WORKERS=${WORKERS} needs Linux, which spreads connections over processes: set WORKERS=1`,
-  );
 }
 
 async function serveAlone(config: Config, log: Logger): Promise<void> {

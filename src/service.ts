@@ -20,7 +20,7 @@ import { Topic } from './kafka/topic.ts';
 import { EventLoopDelay } from './event-loop.ts';
 import { type Family, type MetricsReport, readMetrics } from './exposition.ts';
 import { processMetrics } from './metrics.ts';
-import { type KeyPair, readKeyPair } from './pem.ts';
+import { type KeyPair, readPublicKeyPair } from './pem.ts';
 import { Batcher } from './record/batcher.ts';
 import { idOf, reportDamage } from './record/damage.ts';
 import { encoderFor } from './record/encode.ts';
@@ -290,12 +290,6 @@ export class Service {
 /** Of one process: several are replaced (SIGUSR2). */
 function canRenewCertificate({ TLS_CERT }: Config): boolean {
   return TLS_CERT !== '' && process.platform === 'linux';
-}
-
-/** Undefined = plain HTTP. @throws {ConfigError} */
-function readPublicKeyPair({ TLS_CERT, TLS_KEY }: Config): KeyPair | undefined {
-  if (TLS_CERT === '') return undefined;
-  return readKeyPair({ name: 'TLS_CERT', value: TLS_CERT }, { name: 'TLS_KEY', value: TLS_KEY });
 }
 
 /** Which records, in the words of the batcher's lost ranges. */

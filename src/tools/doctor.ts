@@ -5,7 +5,8 @@ import { X509Certificate } from 'node:crypto';
 import type { Config } from '../config.ts';
 import { type BrokerAddress, Cluster } from '../kafka/cluster.ts';
 import { readSecurity } from '../kafka/security.ts';
-import { type PemOption, readCertificates } from '../pem.ts';
+import { type PemOption, readCertificates, readPublicKeyPair } from '../pem.ts';
+import { loadRecordKind } from '../record/load-record-kind.ts';
 import { type Acquaintance, examineBroker, judgeExpiry, nameOf } from './doctor/brokers.ts';
 import { failed, type Finding, inWords, skipped, summary } from './doctor/finding.ts';
 import { examineJournal } from './doctor/journal.ts';
@@ -21,7 +22,7 @@ export interface DoctorOptions {
   readonly probe: boolean;
 }
 
-/** Returns the exit code. @throws {ConfigError} */
+/** Returns the exit code. @throws {ConfigError} @throws {RecordKindUnusable} */
 export async function doctor(config: Config, { json, probe }: DoctorOptions): Promise<number> {
   const findings: Finding[] = [];
   for await (const finding of examine(config, probe)) {
@@ -35,6 +36,9 @@ export async function doctor(config: Config, { json, probe }: DoctorOptions): Pr
 }
 
 async function* examine(config: Config, probe: boolean): AsyncGenerator<Finding> {
+  // What the server refuses in one line is refused here in the same.
+  readPublicKeyPair(config);
+  await loadRecordKind(config.RECORD);
   yield* examineOwnCertificates(config);
   if (config.KAFKA_BROKERS.length > 0) yield* examineKafka(config, probe);
   yield* examineJournal(config);

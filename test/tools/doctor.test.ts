@@ -42,7 +42,14 @@ test('in words: a tick each, in the order of a record’s way, and a count', asy
 });
 
 test('wrong options end with 2 and one line', async () => {
-  for (const options of [{ KAFKA_TLS_CA: 'x.pem' }, { KAFKA_TLS: 'on', KAFKA_TLS_CA: '/no.pem' }]) {
+  const authority = new Authority(dir.path, 'wrong-options');
+  const [one, two] = [authority.issue('one'), authority.issue('two')];
+  for (const options of [
+    { KAFKA_TLS_CA: 'x.pem' },
+    { KAFKA_TLS: 'on', KAFKA_TLS_CA: '/no.pem' },
+    { TLS_CERT: one.cert, TLS_KEY: two.key },
+    { RECORD: './no-such-module.ts' },
+  ] satisfies Options[]) {
     const wrong = { ...JOURNAL, KAFKA_BROKERS: '127.0.0.1:1', ...options };
     const { exitCode, stdout, stderr } = await runHoplog(['doctor'], wrong);
     expect({ exitCode, stdout }).toEqual({ exitCode: 2, stdout: '' });

@@ -15,9 +15,8 @@ import {
   unlinkSync,
   writeSync,
 } from 'node:fs';
-import { availableParallelism } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
-import type { Config } from '../../config.ts';
+import { type Config, workersOf } from '../../config.ts';
 import { isVolatile } from '../../journal/journal-directory.ts';
 import { journalDirectories } from '../../journal/journal-layout.ts';
 import { findServer } from '../../journal/journal-lock.ts';
@@ -132,27 +131,43 @@ function examineFileSystem(directory: string): Finding {
   return ok(step, name);
 }
 
-function examineSpace(directory: string, { JOURNAL_DIR, JOURNAL_BYTES }: Config): Finding {
+function examineSpace(directory: string, config: Config): Finding {
   const step = 'free space';
+  const { JOURNAL_DIR, JOURNAL_BYTES } = config;
   const { bavail, bsize } = statfsSync(directory);
-  const taken = existsSync(JOURNAL_DIR) ? segmentBytesIn(JOURNAL_DIR) : 0;
-  const missing = JOURNAL_BYTES - taken - bavail * bsize;
-  const figures = `${inMiB(bavail * bsize)} MiB free, ${inMiB(taken)} MiB of ${inMiB(JOURNAL_BYTES)} taken`;
+  const free = bavail * bsize;
+  const used = existsSync(JOURNAL_DIR) ? journalDirectories(JOURNAL_DIR) : [];
+  const taken = used.reduce((sum, journal) => sum + segmentBytesIn(journal), 0);
+  const missing = JOURNAL_BYTES - taken - free;
+  const figures = `${inMiB(free)} MiB free, ${inMiB(taken)} MiB of ${inMiB(JOURNAL_BYTES)} taken`;
+  const advice = `free ${inMiB(Math.max(missing, shareOf(config) - free))} MiB, or set a smaller JOURNAL_BYTES`;
+  // A journal that has served already starts; a new one wants room for all of its share.
+  const hasNewcomer = journalsToBe(config).some((journal) => !used.includes(journal));
+  if (hasNewcomer && shareOf(config) > free) {
+    return failed(step, { what: figures, meaning: 'the server will not start', advice });
+  }
   if (missing <= 0) return ok(step, figures);
-  const advice = `free ${inMiB(missing)} MiB, or set a smaller JOURNAL_BYTES`;
-  // Who has served already starts; a newcomer does not.
-  return taken > 0
-    ? warning(step, { what: figures, meaning: 'the journal is full before JOURNAL_BYTES', advice })
-    : failed(step, { what: figures, meaning: 'the server will not start', advice });
+  return warning(step, {
+    what: figures,
+    meaning: 'the journal is full before JOURNAL_BYTES',
+    advice,
+  });
 }
 
-function segmentBytesIn(root: string): number {
-  const files = journalDirectories(root).flatMap((directory) =>
-    readdirSync(directory)
-      .filter((name) => name.endsWith('.segment'))
-      .map((name) => statSync(join(directory, name)).size),
+/** Directories of the journals that a start wants. */
+function journalsToBe(config: Config): string[] {
+  const workers = workersOf(config);
+  if (workers === 1) return [config.JOURNAL_DIR];
+  return Array.from({ length: workers }, (_, index) =>
+    join(config.JOURNAL_DIR, `worker-${index + 1}`),
   );
-  return files.reduce((sum, bytes) => sum + bytes, 0);
+}
+
+function segmentBytesIn(journal: string): number {
+  const sizes = readdirSync(journal)
+    .filter((name) => name.endsWith('.segment'))
+    .map((name) => statSync(join(journal, name)).size);
+  return sizes.reduce((sum, bytes) => sum + bytes, 0);
 }
 
 function inMiB(bytes: number): number {
@@ -205,10 +220,6 @@ function examineSize(config: Config): Finding {
     const [what = '', advice = ''] = (error as Error).message.split(/\. (Set .*)/);
     return failed(step, { what, meaning: 'the server will not start', advice });
   }
-}
-
-function workersOf({ WORKERS }: Config): number {
-  return WORKERS === 'auto' ? availableParallelism() : WORKERS;
 }
 
 function shareOf(config: Config): number {

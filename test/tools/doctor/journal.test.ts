@@ -74,6 +74,21 @@ test('a share of a worker that does not hold three segments', async () => {
   expect(findingOf(diagnosis, 'journal size').advice).toContain('Set JOURNAL_BYTES');
 });
 
+test.skipIf(reason !== undefined)(
+  'too little for the journal of a new worker, beside one that has served',
+  async () => {
+    using disk = memoryDisk('size=16m');
+    const served = { ...SMALL, JOURNAL_DIR: disk.path };
+    await using server = await Server.start(served);
+    expect(await server.stop()).toBe(0);
+    const alone = await diagnose({ ...served, JOURNAL_BYTES: '40MiB' });
+    expect(stepsThat(alone, 'failed')).toEqual([]);
+    expect(stepsThat(alone, 'warning')).toContain('free space');
+    const crew = await diagnose({ ...served, JOURNAL_BYTES: '40MiB', WORKERS: 2 });
+    expectFailure(crew, 'free space', 'MiB free', 'a smaller JOURNAL_BYTES');
+  },
+);
+
 test.skipIf(reason !== undefined)('a tmpfs is a warning, a read-only one a failure', async () => {
   {
     using disk = memoryDisk('size=16m');
