@@ -15,7 +15,7 @@ export interface Family {
   readonly help: string;
   readonly type: 'counter' | 'gauge' | 'histogram';
   /** What becomes of the values of several processes. */
-  readonly aggregator: Extract<Aggregator, 'sum' | 'min' | 'max' | 'first'>;
+  readonly aggregator: Extract<Aggregator, 'sum' | 'min' | 'max'>;
   readonly read: () => number | readonly Labelled[] | Histogram;
 }
 

@@ -7,7 +7,7 @@ import type { Family, Labelled } from './exposition.ts';
 import { Histogram } from './histogram.ts';
 import packageJson from '../package.json';
 
-type Merge = Exclude<Family['aggregator'], 'sum' | 'first'>;
+type Merge = Exclude<Family['aggregator'], 'sum'>;
 
 function counter(name: string, help: string, read: () => number | Labelled[]): Family {
   return { name, help, type: 'counter', aggregator: 'sum', read };
@@ -206,6 +206,12 @@ function journalMetrics({ journal, delivery }: Parts): Family[] {
       () => journal.freeBytes,
     ),
     gauge('hoplog_journal_max_bytes', 'JOURNAL_BYTES', () => journal.bytesMax),
+    gauge(
+      'hoplog_journal_free_ratio',
+      'Free share of the journal; of several workers, of the one that has the least',
+      () => journal.freeBytes / journal.bytesMax,
+      'min',
+    ),
     histogram('hoplog_journal_sync_seconds', 'Rounds of fdatasync', syncs.seconds),
     counter(
       'hoplog_journal_unsynced_sends_total',

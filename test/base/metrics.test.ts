@@ -97,6 +97,7 @@ describe('a process', () => {
       hoplog_journal_bytes: 312 + 1000,
       hoplog_journal_max_bytes: 313,
       hoplog_journal_free_bytes: 314,
+      hoplog_journal_free_ratio: 314 / 313,
       hoplog_journal_backlog_bytes: 308 + 2000,
       hoplog_oldest_unacknowledged_seconds: 0,
       hoplog_kafka_retries_total: 406,
