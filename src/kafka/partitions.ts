@@ -1,6 +1,6 @@
 // The topic's partitions as the latest metadata has them, each with its queue; and which of them gets
 // the next batch. A topic that was made anew may have fewer: the queue of one that is gone stays, in
-// case it comes back.
+// case it comes back. Numbers may be missing, for a while, of those that a broker has yet to hear of.
 
 import { PARTITION_MAX, type Placement } from '../journal/journalled-batch.ts';
 import type { ProducerStamp } from '../record-batch.ts';
@@ -11,8 +11,11 @@ import { NOT_IDEMPOTENT } from './topic.ts';
 type ProducerIdentity = Pick<ProducerStamp, 'producerId' | 'producerEpoch'>;
 
 export class Partitions {
+  /** In the order in which they were heard of. */
   readonly #queues: PartitionQueue[] = [];
+  readonly #byNumber = new Map<number, PartitionQueue>();
   #producer: ProducerIdentity = NOT_IDEMPOTENT;
+  /** Index of the queue that was given a batch last. */
   #rotation = 0;
 
   get queues(): readonly PartitionQueue[] {
@@ -35,7 +38,7 @@ export class Partitions {
     const listed = new Set<PartitionQueue>();
     for (const { partition, leader } of found) {
       if (partition > PARTITION_MAX) continue;
-      const queue = (this.#queues[partition] ??= new PartitionQueue(partition, this.#producer));
+      const queue = this.#queueAt(partition);
       queue.follow(leader);
       listed.add(queue);
     }
@@ -51,11 +54,14 @@ export class Partitions {
     }
   }
 
-  /** A new id that an old batch already bears comes from another cluster: they would mix up. */
+  /**
+   * Undefined = the partition is gone. One that was never listed may only be new to the broker that was
+   * asked. A new id that an old batch already bears comes from another cluster: they would mix up.
+   */
   queueOf({ partition, producerId }: Placement): PartitionQueue | undefined {
-    const foreign = producerId >= 0n && producerId === this.#producer.producerId;
-    const queue = foreign ? undefined : this.#queues[partition];
-    return queue?.isGone ? undefined : queue;
+    if (producerId >= 0n && producerId === this.#producer.producerId) return undefined;
+    const queue = this.#queueAt(partition);
+    return queue.isGone ? undefined : queue;
   }
 
   /** The partition with room and the least to do; among equals each gets its turn. */
@@ -70,7 +76,16 @@ export class Partitions {
 
   /** `queue` was given a batch. */
   noteTurn(queue: PartitionQueue): void {
-    this.#rotation = queue.partition;
+    this.#rotation = this.#queues.indexOf(queue);
+  }
+
+  #queueAt(partition: number): PartitionQueue {
+    const known = this.#byNumber.get(partition);
+    if (known) return known;
+    const queue = new PartitionQueue(partition, this.#producer);
+    this.#byNumber.set(partition, queue);
+    this.#queues.push(queue);
+    return queue;
   }
 
   #leastLoaded(mayBe: (queue: PartitionQueue) => boolean): PartitionQueue | undefined {

@@ -1,6 +1,6 @@
 // Which partitions the topic has and which of them gets the next batch: the one with the least to do, in
-// turn; never one without a leader; and one that a topic made anew no longer has is believed gone only
-// after several answers without it.
+// turn; never one without a leader; and one that is not listed, whether or not it ever was, is believed
+// gone only after several answers without it.
 
 import { expect, test } from 'bun:test';
 import type { JournalledBatch } from '../../src/journal/cursor.ts';
@@ -61,7 +61,6 @@ test('queues made before and behind the producer id begin with it', () => {
 test('an old batch belongs where it was placed, unless its id is a newcomer’s too', () => {
   const partitions = started(1, 1);
   expect(partitions.queueOf({ ...PLACEMENT, producerId: 3n, partition: 1 })?.partition).toBe(1);
-  expect(partitions.queueOf({ ...PLACEMENT, producerId: 3n, partition: 2 })).toBeUndefined();
   expect(partitions.queueOf({ ...PLACEMENT, partition: 1 })).toBeUndefined();
   expect(partitions.queueOf({ ...PLACEMENT, producerId: -1n, partition: 1 })?.partition).toBe(1);
 });
@@ -82,4 +81,37 @@ test('a partition is gone after six answers without it, and back with the first 
   expect(partitions.choose()?.partition).toBe(0);
   partitions.update(listed(1, 2));
   expect([gone!.isGone, gone!.leader]).toEqual([false, 2]);
+});
+
+test('of a list with a gap the others are used, each in its turn', () => {
+  const partitions = new Partitions();
+  partitions.update(listed(1, 1, 1, 1).filter(({ partition }) => partition !== 2));
+  partitions.adopt(PRODUCER);
+  expect([partitions.trouble, partitions.inFlight, partitions.isIdle]).toEqual([
+    undefined,
+    0,
+    true,
+  ]);
+  const turns: number[] = [];
+  for (let turn = 0; turn < 6; turn++) {
+    const queue = partitions.choose()!;
+    turns.push(queue.partition);
+    partitions.noteTurn(queue);
+  }
+  expect(turns.toSorted((a, b) => a - b)).toEqual([0, 0, 1, 1, 3, 3]);
+  partitions.update(listed(1, 1, 1, 1));
+  expect(partitions.queues.map(({ leader }) => leader)).toEqual([1, 1, 1, 1]);
+});
+
+test('a partition that an old batch was placed in is gone after six answers, listed before or not', () => {
+  const partitions = started(1);
+  const old = { ...PLACEMENT, producerId: 3n, partition: 3 };
+  const unlisted = partitions.queueOf(old);
+  expect(unlisted?.partition).toBe(3);
+  expect(unlisted!.stamp).toEqual(PLACEMENT);
+  expect(partitions.choose()?.partition).toBe(0);
+  for (let answer = 1; answer <= 5; answer++) partitions.update(listed(1));
+  expect(partitions.queueOf(old)).toBe(unlisted);
+  partitions.update(listed(1));
+  expect(partitions.queueOf(old)).toBeUndefined();
 });

@@ -33,6 +33,18 @@ test('a partition that the topic gains gets its share once metadata is fresh', a
   expect(fake.partitions[1]!.seen[0]).toMatchObject({ producerId: 1000n, baseSequence: 0 });
 });
 
+test('a Metadata answer with a gap in its partitions stops nothing', async () => {
+  using dir = tempDir();
+  using _ = shortSleeps();
+  await using fake = await FakeCluster.start({ partitions: 4 });
+  fake.partitions[2]!.isListed = false;
+  await using shipping = new Shipping(fake, dir.path);
+  await shipping.producer.start();
+  shipping.batches(6);
+  await shipping.deliverAll();
+  expect(fake.partitions.map(({ log }) => log.length)).toEqual([2, 2, 0, 2]);
+});
+
 test('a new leader gets nothing while batches are out at the old one', async () => {
   using dir = tempDir();
   using _ = shortSleeps();

@@ -101,6 +101,39 @@ test('with several partitions each is asked for its own batches', async () => {
   expect(second.producer.counters.alreadyDelivered).toBe(4);
 });
 
+test('a batch in a partition that a broker lags behind with waits until it is listed', async () => {
+  using dir = tempDir();
+  using _ = shortSleeps();
+  await using fake = await FakeCluster.start({ partitions: 2 });
+  const appended = await endInFlight(fake, dir.path, 2);
+  fake.process(2);
+  fake.drop();
+  const lagging = fake.partitions[1]!;
+  lagging.isListed = false;
+  await using second = await secondLife(fake, dir.path, appended);
+  const asked = fake.requests.metadata;
+  await waitFor(() => fake.requests.metadata > asked, { timeoutMs: WAIT_MS, what: 'a question' });
+  lagging.isListed = true;
+  await second.deliverAll();
+  expect(second.producer.counters).toMatchObject({ alreadyDelivered: 4, possiblyDuplicated: 0 });
+});
+
+test('a batch in a partition that stays away goes elsewhere after six answers, and is counted', async () => {
+  using dir = tempDir();
+  using _ = shortSleeps();
+  await using fake = await FakeCluster.start({ partitions: 2 });
+  const appended = await endInFlight(fake, dir.path, 2);
+  fake.drop();
+  fake.partitions[1]!.isListed = false;
+  await using second = await secondLife(fake, dir.path, appended);
+  await second.producer.whenIdle();
+  expect(second.deviations).toEqual([
+    { deviation: 'may be twice', cause: 'placed in another topic or cluster', numbers: [3, 4] },
+  ]);
+  const numbers = fake.partitions[0]!.values.map(Number);
+  expect(numbers.toSorted((a, b) => a - b)).toEqual([2, 3, 4, 5, 6]);
+});
+
 test('a third life, begun before the second one could send, still sends once', async () => {
   using dir = tempDir();
   using _ = shortSleeps();

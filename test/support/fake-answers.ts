@@ -64,7 +64,9 @@ export function metadataAnswer(
   const request = new Reader(body);
   const [topic = ''] = request.array(() => request.string());
   const topicCode = code === 0 && topic !== known.topic ? CODE.UNKNOWN_TOPIC_OR_PARTITION : code;
-  const partitions = topicCode === 0 ? known.partitions : [];
+  const partitions = [...(topicCode === 0 ? known.partitions : []).entries()].filter(
+    ([, { isListed }]) => isListed,
+  );
   return new Writer()
     .int32(0)
     .array(nodes, (out, { id, port }) => {
@@ -74,7 +76,7 @@ export function metadataAnswer(
     .int32(0)
     .array([topic], (out) => {
       out.int16(topicCode).string(topic).int8(0);
-      out.array([...partitions.entries()], (item, [index, { leader }]) => {
+      out.array(partitions, (item, [index, { leader }]) => {
         item
           .int16(leader < 0 ? CODE.LEADER_NOT_AVAILABLE : 0)
           .int32(index)

@@ -71,6 +71,8 @@ interface ProducerEntry {
 export class FakePartition {
   /** Node id; -1 = none. */
   leader: number;
+  /** Do Metadata answers have it? */
+  isListed = true;
   /** Consumed one per Produce request, in the order of their arrival. */
   readonly faults: Fault[] = [];
   batchBytesMax = Infinity;
