@@ -200,6 +200,12 @@ function findText(
         `set ${name} or ${name}_FILE instead`,
     );
   }
+  if (typeof flag === 'string' && flag.includes('PRIVATE KEY')) {
+    throw new ConfigError(
+      `--${flagOf(name)} would show a key to all users of this machine: ` +
+        `name its file, or set ${name}_FILE`,
+    );
+  }
   if (typeof flag === 'string') return { text: flag, source: `--${flagOf(name)}` };
   // An empty variable is how compose files and unit files say "not set".
   const variable = environment[name] || undefined;

@@ -41,6 +41,11 @@ export function findContradiction(config: Config): string | undefined {
   const tls = (['KAFKA_TLS_CA', 'KAFKA_TLS_CERT'] as const).find(isSet);
   if (tls && config.KAFKA_TLS === 'off') return `${tls} is set and KAFKA_TLS is off: set it to on`;
 
+  return findSaslContradiction(config) ?? findMissingBrokers(config);
+}
+
+function findSaslContradiction(config: Config): string | undefined {
+  const isSet = (name: Name): boolean => config[name] !== '';
   const { KAFKA_SASL_MECHANISM: mechanism } = config;
   const needed = NEEDED[mechanism];
   const missing = needed.find((name) => !isSet(name));
@@ -53,4 +58,11 @@ export function findContradiction(config: Config): string | undefined {
   return mechanism === 'none'
     ? `${surplus} is set without a mechanism: set KAFKA_SASL_MECHANISM`
     : `${surplus} does not go with KAFKA_SASL_MECHANISM=${mechanism}: remove one of them`;
+}
+
+function findMissingBrokers(config: Config): string | undefined {
+  const { KAFKA_BROKERS, KAFKA_TLS, KAFKA_SASL_MECHANISM } = config;
+  const isSecured = KAFKA_TLS === 'on' || KAFKA_SASL_MECHANISM !== 'none';
+  if (!isSecured || KAFKA_BROKERS.length > 0) return undefined;
+  return 'a secured cluster is described and no broker named, so records would stay in the journal: set KAFKA_BROKERS';
 }

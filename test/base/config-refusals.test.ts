@@ -154,6 +154,15 @@ const BAD: { readonly [Key in Name]?: readonly string[] } = {
 describe('secrets', () => {
   const SECRET = 'hunter2';
 
+  test('a private key as a flag is refused, and not repeated', () => {
+    const key = `-----BEGIN PRIVATE KEY-----\n${SECRET}\n-----END PRIVATE KEY-----`;
+    for (const flag of ['--tls-key', '--kafka-tls-key']) {
+      const message = refusal([`${flag}=${key}`]);
+      expect(message).toContain('TLS_KEY_FILE');
+      expect(message).not.toContain(SECRET);
+    }
+  });
+
   for (const name of ['ADMIN_TOKEN', 'KAFKA_SASL_PASSWORD', 'KAFKA_OAUTH_CLIENT_SECRET']) {
     test(`${name} is refused as a flag, which others can see, and not repeated`, () => {
       const flag = `--${flagOf(name)}`;

@@ -70,13 +70,16 @@ const TABLE: { readonly [Key in Name]: readonly [unknown, string, unknown] } = {
   SHUTDOWN_MS: [10_000, '0', 0],
 };
 
-const TLS = { KAFKA_TLS: 'on', KAFKA_TLS_CERT: 'cert', KAFKA_TLS_KEY: 'key' };
+const BROKERS = { KAFKA_BROKERS: '127.0.0.1:9092' };
+const TLS = { ...BROKERS, KAFKA_TLS: 'on', KAFKA_TLS_CERT: 'cert', KAFKA_TLS_KEY: 'key' };
 const LOGIN = {
+  ...BROKERS,
   KAFKA_SASL_MECHANISM: 'plain',
   KAFKA_SASL_USERNAME: 'me',
   KAFKA_SASL_PASSWORD: 'x',
 };
 const OAUTH = {
+  ...BROKERS,
   KAFKA_SASL_MECHANISM: 'oauthbearer',
   KAFKA_OAUTH_TOKEN_URL: 'http://a/',
   KAFKA_OAUTH_CLIENT_ID: 'me',

@@ -13,6 +13,8 @@ const CLIENT = {
 };
 const PAIR = { KAFKA_TLS_CERT: 'a.pem', KAFKA_TLS_KEY: 'b.pem' };
 
+const BROKERS = { KAFKA_BROKERS: '127.0.0.1:9092' };
+
 type Options = Readonly<Record<string, string>>;
 
 function without(options: Options, name: string): Options {
@@ -37,6 +39,12 @@ const REFUSED: readonly (readonly [string, Options, readonly string[]])[] = [
   ['a public certificate without its key', { TLS_CERT: 'a.pem' }, ['TLS_KEY']],
   ['a CA without TLS', { KAFKA_TLS_CA: 'a.pem' }, ['KAFKA_TLS_CA', 'KAFKA_TLS is off']],
   ['a client certificate without TLS', PAIR, ['KAFKA_TLS_CERT', 'KAFKA_TLS is off']],
+  ['TLS to no brokers', { KAFKA_TLS: 'on', KAFKA_BROKERS: '' }, ['set KAFKA_BROKERS']],
+  [
+    'a login to no brokers',
+    { KAFKA_SASL_MECHANISM: 'plain', ...LOGIN, KAFKA_BROKERS: '' },
+    ['set KAFKA_BROKERS'],
+  ],
   ['a user without a mechanism', LOGIN, ['KAFKA_SASL_USERNAME', 'KAFKA_SASL_MECHANISM']],
   [
     'an OAuth client without a mechanism',
@@ -77,7 +85,7 @@ const REFUSED: readonly (readonly [string, Options, readonly string[]])[] = [
 describe('refused', () => {
   for (const [what, options, words] of REFUSED) {
     test(what, () => {
-      const read = () => readCommandLine([], { ...options });
+      const read = () => readCommandLine([], { ...BROKERS, ...options });
       expect(read).toThrow(ConfigError);
       for (const word of words) expect(read).toThrow(word);
       expect(read).not.toThrow(SECRET);
@@ -101,7 +109,7 @@ const TAKEN: readonly Options[] = [
 describe('taken', () => {
   for (const options of TAKEN) {
     test(new URLSearchParams(options).toString(), () => {
-      expect(readCommandLine([], { ...options }).config).toMatchObject(options);
+      expect(readCommandLine([], { ...BROKERS, ...options }).config).toMatchObject(options);
     });
   }
 });

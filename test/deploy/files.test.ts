@@ -81,6 +81,14 @@ describe('what is repeated from elsewhere', () => {
     expect(compose).toContain(`${OPTIONS.PORT.fallback}:${OPTIONS.PORT.fallback}`);
   });
 
+  test('what the binary unpacks goes where it may write', () => {
+    expect(dockerfile).toContain('ENV JOURNAL_DIR=/journal BUN_TMPDIR=/journal\n');
+    const directories = ['JOURNAL_DIR', 'BUN_TMPDIR'].map(
+      (name) => new RegExp(`^Environment=${name}=(.*)$`, 'm').exec(unit)?.[1],
+    );
+    expect(directories).toEqual(['%S/hoplog', '%S/hoplog']);
+  });
+
   test('whoever stops it waits longer than it takes', () => {
     const { DRAIN_DELAY_MS, SHUTDOWN_MS } = OPTIONS;
     const seconds = (Number(DRAIN_DELAY_MS.fallback) + Number(SHUTDOWN_MS.fallback)) / 1000;

@@ -31,6 +31,15 @@ describeKafka('hoplog as one binary', () => {
     expect(printed).toContain('| KAFKA_BROKERS |');
   });
 
+  test('it unpacks what it needs where BUN_TMPDIR says, and needs no other place to write to', async () => {
+    using elsewhere = tempDir();
+    const helpWith = (env: Record<string, string>) =>
+      Bun.spawn([binary, 'help'], { env, stdout: 'ignore', stderr: 'ignore' }).exited;
+    // Nobody may write to /proc.
+    expect(await helpWith({ TMPDIR: '/proc' })).not.toBe(0);
+    expect(await helpWith({ TMPDIR: '/proc', BUN_TMPDIR: elsewhere.path })).toBe(0);
+  });
+
   test(
     'it passes the end-to-end test',
     async () => {
