@@ -334,6 +334,7 @@ export class Journal extends Backlog {
    * would succeed and prove nothing. What is mapped can still be read and sent; records go elsewhere.
    */
   #giveUp(segment: Segment, error: Error): void {
+    segment.refused = true;
     segment.retired = true;
     // A page that was dropped may be read from the disk again, as it was before.
     segment.recoveredEnd = segment.bytes;

@@ -39,7 +39,7 @@ export class OrphanedJournal extends Backlog {
       beforeSync: () => {},
       // What is mapped can still be read and sent, and nothing new is written.
       onFailure: (segment, error) => {
-        segment.retired = true;
+        segment.refused = true;
         onError(`fdatasync ${segment.path}`, error);
       },
       onError,

@@ -155,8 +155,8 @@ export class SegmentFiles {
 
   /** Closes; all that was written is on the disk, but for what the disk refused. */
   async release(): Promise<void> {
-    const refused = [...this.#descriptors.keys()].some(({ retired }) => retired);
-    if (!refused) await this.#lock.forgetOwner();
+    const isRefused = [...this.#descriptors.keys()].some(({ refused }) => refused);
+    if (!isRefused) await this.#lock.forgetOwner();
     this.close();
   }
 

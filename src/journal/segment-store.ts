@@ -23,7 +23,7 @@ export interface StoreOptions {
   readonly segmentBytes: number;
   readonly journalBytes: number;
   readonly onError: (action: string, error: Error) => void;
-  /** fdatasync of this segment failed: it is not to be written any more, nor synced again. */
+  /** fdatasync of this segment failed: it is retired and `refused` from now on. */
   readonly onRefused: (segment: Segment, error: Error) => void;
 }
 
@@ -120,14 +120,14 @@ export class SegmentStore {
     return this.#files.sync(segment);
   }
 
-  /** At a start, where nobody waits yet. False: the disk refused, and the segment is retired. */
+  /** At a start, where nobody waits yet. False: the disk refused. */
   syncNow(segment: Segment): boolean {
     try {
       this.#files.syncNow(segment);
     } catch (error) {
       this.#options.onRefused(segment, error as Error);
     }
-    return !segment.retired;
+    return !segment.refused;
   }
 
   async close(): Promise<void> {
@@ -167,7 +167,7 @@ export class SegmentStore {
   async #prepareReleased(segment: Segment): Promise<void> {
     await this.sync(segment).catch((error: Error) => this.#options.onRefused(segment, error));
     // While the disk worked, a burst may have taken it.
-    if (this.#released[0] !== segment || segment.retired) return;
+    if (this.#released[0] !== segment || segment.refused) return;
     this.#spares.push(this.#beginReleased(segment));
   }
 

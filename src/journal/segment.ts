@@ -50,11 +50,13 @@ export class Segment {
   generation: number;
   /** Written since the last fdatasync began. */
   dirty = false;
-  /**
-   * The disk refused to keep it, or may: its batches are still delivered, nothing is appended any
-   * more, and then it is deleted.
-   */
+  /** Nothing is appended any more: its batches are delivered, then it is deleted. */
   retired = false;
+  /**
+   * An fdatasync of it failed: the kernel has dropped what it could not write, and to the next one would
+   * say yes. So there is none.
+   */
+  refused = false;
   /** Batches below were found after a start: not written by this process, so checked when read. */
   recoveredEnd = FIRST_BATCH_AT;
   #slot = 0;

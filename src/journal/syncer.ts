@@ -29,7 +29,7 @@ export interface SyncerOptions {
   readonly beforeSync: (segment: Segment) => void;
   /**
    * The kernel may have dropped what it could not write: a second fdatasync would succeed and prove
-   * nothing. The segment is not to be written any more.
+   * nothing. The segment is `refused` from now on.
    */
   readonly onFailure: (segment: Segment, error: Error) => void;
   readonly onError: (action: string, error: Error) => void;
@@ -150,7 +150,6 @@ export class Syncer {
   }
 }
 
-/** A retired segment is not asked for again: the disk would say yes to what it has dropped. */
-function isDue({ dirty, retired }: Segment): boolean {
-  return dirty && !retired;
+function isDue({ dirty, refused }: Segment): boolean {
+  return dirty && !refused;
 }

@@ -1,23 +1,32 @@
 // Proves that a start copes with what a kill, damage or other settings left: it always comes up, says
 // once what it lost, and nothing appended afterwards is lost to what was there before.
 
-import { describe, expect, test } from 'bun:test';
-import { readFileSync, rmSync } from 'node:fs';
+import { describe, expect, spyOn, test } from 'bun:test';
+import {
+  appendFileSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { basename, join } from 'node:path';
 import { batchStart, readJournalled } from '../../src/journal/journalled-batch.ts';
 import { FIRST_BATCH_AT } from '../../src/journal/segment.ts';
+import { SegmentStore } from '../../src/journal/segment-store.ts';
 import {
   acknowledgeAll,
   changeFirst,
   copyAsKilled,
   killedWith,
   openJournal,
+  SEGMENT_BYTES,
   segmentFiles,
   takeAll,
   takeValues,
   valuesOf,
 } from '../support/journals.ts';
-import { batchesOf, reopened } from '../support/segments.ts';
+import { batchesOf, memorySegment, reopened, Scribe } from '../support/segments.ts';
 import { tempDir } from '../support/temp-dir.ts';
 
 const TIME = 1_764_145_000_000;
@@ -192,6 +201,31 @@ describe('damage', () => {
       }
     }
   });
+});
+
+test('a segment that nothing may be appended to is synced like the others before its batches are sent', async () => {
+  using dir = tempDir();
+  using synced = spyOn(SegmentStore.prototype, 'sync');
+  const paths = [1, 2, 3].map((number) => join(dir.path, `0000000${number}.segment`));
+  for (const [index, path] of paths.entries()) {
+    const segment = memorySegment(SEGMENT_BYTES, index + 1);
+    segment.closed = new Scribe(segment).write(`${index}`).seal().next;
+    writeFileSync(path, segment.buffer.subarray(0, 8192));
+    // The first one was copied without its zeros.
+    if (index === 0) truncateSync(path, SEGMENT_BYTES);
+    else appendFileSync(path, segment.buffer.subarray(8192));
+  }
+  expect(statSync(paths[0]!).blocks * 512).toBeLessThan(SEGMENT_BYTES);
+  // Full from the start: the newest one takes nothing either.
+  await using open = openJournal(dir.path, { journalBytes: 3 * SEGMENT_BYTES });
+  const { journal } = open;
+  expect(journal.append('no room', TIME)).toBe('full');
+  const batches = takeAll(journal);
+  for (const [baseSequence, batch] of batches.entries()) {
+    journal.place(batch, { partition: 0, producerId: 1n, producerEpoch: 0, baseSequence });
+  }
+  await Promise.all(batches.map((batch) => journal.durable(batch)));
+  expect(synced.mock.calls.map(([{ path }]) => path)).toEqual(paths);
 });
 
 describe('with other settings', () => {

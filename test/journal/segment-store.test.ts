@@ -31,6 +31,7 @@ function openStore(
     journalBytes: JOURNAL_BYTES,
     onError: (action, error) => errors.push(`${action}: ${error.message}`),
     onRefused: (segment, error) => {
+      segment.refused = true;
       segment.retired = true;
       errors.push(`refused ${segment.path}: ${error.message}`);
     },
