@@ -43,9 +43,18 @@ export interface BootReport {
   readonly missing: readonly Range[];
   readonly duplicate: readonly DuplicateRange[];
   readonly late: readonly LateRange[];
-  /** Not found, and perhaps removed by retention: from a partition that does not begin at offset 0. */
+  /** Not found, and perhaps removed by retention: see `Trimmed`. */
   readonly trimmed: readonly Range[];
 }
+
+/**
+ * Partitions whose beginning is gone, each with the time of the oldest record that is left, ms since 1970;
+ * Infinity where none is left.
+ */
+export type Trimmed = ReadonlyMap<number, number>;
+
+/** Behind a record that is so much older than a boot nothing of the boot has been removed. */
+const DAY_MS = 24 * 60 * 60 * 1000;
 
 export function countOf(ranges: readonly Range[]): number {
   return ranges.reduce((sum, { first, last }) => sum + last - first + 1, 0);
@@ -82,8 +91,8 @@ export class Tally {
     for (const boot of this.#boots.values()) boot.judgedTo = boot.last;
   }
 
-  /** Boots by their oldest record. `trimmed`: partitions whose beginning is gone. */
-  report(trimmed: readonly number[] = []): BootReport[] {
+  /** Boots by their oldest record. */
+  report(trimmed: Trimmed = new Map()): BootReport[] {
     const reports = [...this.#boots].map(([bootId, boot]) => boot.report(bootId, trimmed));
     return reports.toSorted((a, b) => a.from - b.from);
   }
@@ -123,7 +132,7 @@ class Boot {
     this.#growing = { first: sequence, last: sequence, partition, offset };
   }
 
-  report(bootId: string, trimmed: readonly number[]): BootReport {
+  report(bootId: string, trimmed: Trimmed): BootReport {
     this.#endRun();
     this.#runs.sort((a, b) => a.first - b.first);
     const { holes, duplicate } = this.#sweep();
@@ -181,10 +190,14 @@ class Boot {
 
   /**
    * Below it a sequence may have been in the part of a partition that is gone: what stood in front of
-   * the first record found there, or anything where nothing of this boot was found.
+   * the first record found there, or anything where nothing of this boot was found. Where a much older
+   * record is left, the part behind it is whole: only what was numbered before all that was found may be gone.
    */
-  #horizon(trimmed: readonly number[]): number {
-    const bounds = trimmed.map((partition) => this.#partitions.get(partition)?.first ?? Infinity);
+  #horizon(trimmed: Trimmed): number {
+    const first = this.#runs[0]?.first ?? 0;
+    const bounds = [...trimmed].map(([partition, time]) =>
+      time < this.#from - DAY_MS ? first : (this.#partitions.get(partition)?.first ?? Infinity),
+    );
     return Math.max(1, ...bounds);
   }
 }

@@ -38,9 +38,12 @@ export async function verify(config: Config, json: boolean): Promise<number> {
 async function read(reader: TopicReader, topic: string): Promise<Report> {
   const tally = new Tally();
   let withoutId = 0;
+  /** By partition: when its first record was received. */
+  const firstTimes = new Map<number, number>();
   const readRound = async (): Promise<void> => {
     for await (const records of reader.read()) {
       for (const { partition, offset, timestamp, value } of records) {
+        if (!firstTimes.has(partition)) firstTimes.set(partition, timestamp);
         const id = recordIdOf(value);
         if (id) tally.add(id.bootId, id.sequence, { partition, offset }, timestamp);
         else if (!isProbe(value)) withoutId++;
@@ -67,7 +70,9 @@ async function read(reader: TopicReader, topic: string): Promise<Report> {
     withoutId,
     arrived: records - before,
     trimmed,
-    boots: tally.report(trimmed),
+    boots: tally.report(
+      new Map(trimmed.map((partition) => [partition, firstTimes.get(partition) ?? Infinity])),
+    ),
   };
 }
 

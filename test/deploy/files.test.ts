@@ -100,7 +100,7 @@ describe('what is repeated from elsewhere', () => {
 test('the health check of the image says 0 for a server that is alive, and not for none', async () => {
   const [command = ''] = /"-c", \\\n {2}(".*")\]/.exec(dockerfile)?.slice(1) ?? [];
   const script = JSON.parse(command) as string;
-  const health = async (port: number) =>
+  const health = async (port: number | 'off') =>
     await Bun.spawn(['bash', '-c', script], {
       env: { PATH: process.env['PATH'], ADMIN_PORT: String(port) },
       stderr: 'ignore',
@@ -117,4 +117,5 @@ test('the health check of the image says 0 for a server that is alive, and not f
   expect(await health(port)).toBe(0);
   await server.stop(true);
   expect(await health(port)).not.toBe(0);
+  expect(await health('off')).toBe(0);
 });

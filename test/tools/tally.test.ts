@@ -3,7 +3,7 @@
 // that. Any topic at all: test/property/tally.test.ts.
 
 import { expect, test } from 'bun:test';
-import { type BootReport, countOf, Tally } from '../../src/tools/tally.ts';
+import { type BootReport, countOf, Tally, type Trimmed } from '../../src/tools/tally.ts';
 
 const BOOT = '00ff00ff00ff00ff';
 
@@ -18,7 +18,7 @@ function add(tally: Tally, partitions: readonly (readonly number[])[], begin = 0
 
 function reportOf(
   partitions: readonly (readonly number[])[],
-  trimmed: readonly number[] = [],
+  trimmed: Trimmed = new Map(),
 ): BootReport {
   const tally = new Tally();
   add(tally, partitions);
@@ -125,7 +125,7 @@ test('below the first record of a trimmed partition nothing is missing, behind i
       [1, 2, 6, 9],
       [5, 11],
     ],
-    [1],
+    new Map([[1, 0]]),
   );
   expect(trimmed).toEqual([{ first: 3, last: 4 }]);
   expect(missing).toEqual([
@@ -135,13 +135,19 @@ test('below the first record of a trimmed partition nothing is missing, behind i
 });
 
 test('a hole that reaches over that border is cut in two', () => {
-  const { missing, trimmed } = reportOf([[1, 9], [5]], [1]);
+  const { missing, trimmed } = reportOf([[1, 9], [5]], new Map([[1, 0]]));
   expect([trimmed, missing]).toEqual([[{ first: 2, last: 4 }], [{ first: 6, last: 8 }]]);
 });
 
 test('of a boot with no record in a trimmed partition nothing can be missed', () => {
-  const { missing, trimmed } = reportOf([[2, 4], []], [1]);
+  const { missing, trimmed } = reportOf([[2, 4], []], new Map([[1, 0]]));
   expect([countOf(missing), countOf(trimmed)]).toEqual([0, 2]);
+});
+
+test('of a boot much younger than what a trimmed partition still has, nothing was removed behind its first record', () => {
+  const longAgo = 1000 - 25 * 60 * 60 * 1000;
+  const { missing, trimmed } = reportOf([[2, 4], []], new Map([[1, longAgo]]));
+  expect([missing, trimmed]).toEqual([[{ first: 3, last: 3 }], [{ first: 1, last: 1 }]]);
 });
 
 test('what arrives while the topic is read fills holes and opens none', () => {
