@@ -12,7 +12,15 @@ import {
   placementIntact,
   wasReplaced,
 } from './journalled-batch.ts';
-import { findBatch, type Hole, isIntact, lastValue, newestValue, oldestValue } from './recovery.ts';
+import {
+  findBatch,
+  type Hole,
+  isIntact,
+  lastValue,
+  newestValue,
+  oldestValue,
+  recoverTail,
+} from './recovery.ts';
 import type { Segment } from './segment.ts';
 import type { Syncer } from './syncer.ts';
 
@@ -27,11 +35,13 @@ export abstract class Backlog {
   #readPosition = 0;
   /** The batch found last in the segment that is read. */
   #previous: { readonly position: number; readonly end: number } | undefined;
+  /** Those noted when the tail was recovered. Reading comes by them again. */
+  #tailHoles: { readonly generation: number; readonly from: number; readonly bytes: number }[] = [];
 
   protected abstract get syncer(): Syncer;
   /** All of it is Kafka's: it has left the chain. */
   protected abstract release(segment: Segment): void;
-  protected abstract noteHole(segment: Segment, hole: Hole): void;
+  protected abstract noteHole(hole: Hole): void;
 
   /** The oldest sealed batch that nobody has taken yet. */
   take(): JournalledBatch | undefined {
@@ -120,6 +130,23 @@ export abstract class Backlog {
     this.#readFrom(this.chain[0]);
   }
 
+  /**
+   * Seals what was open in the newest segment when the last process ended, and notes what is damaged.
+   * @returns the position behind its last batch; undefined = it was closed, or there is none
+   */
+  protected sealTail(): number | undefined {
+    const tail = this.chain.at(-1);
+    if (!tail || tail.closed !== undefined) return undefined;
+    const { end, holes } = recoverTail(this.chain);
+    this.#tailHoles = holes.map(({ from, bytes }) => ({
+      generation: tail.generation,
+      from,
+      bytes,
+    }));
+    for (const { before, after, bytes } of holes) this.noteHole({ before, after, bytes });
+    return end;
+  }
+
   /** The oldest segment leaves the chain, whatever is in it. */
   protected forgetOldest(): void {
     const oldest = this.chain.shift();
@@ -173,13 +200,21 @@ export abstract class Backlog {
   }
 
   #reportHole(segment: Segment, from: number, bytes: number): void {
+    if (this.#isNoted(segment, from, bytes)) return;
     const previous = this.#previous;
     const index = this.chain.indexOf(segment);
     const before = previous
       ? lastValue(segment, previous.position, previous.end)
       : newestValue(this.chain.slice(0, index + 1), from);
     const after = oldestValue(this.chain.slice(index), from, (other) => this.endOf(other));
-    this.noteHole(segment, { before, after, bytes });
+    this.noteHole({ before, after, bytes });
+  }
+
+  /** A larger one is another: more was damaged since (syncer.ts: `onFailure`). */
+  #isNoted({ generation }: Segment, from: number, bytes: number): boolean {
+    return this.#tailHoles.some(
+      (hole) => hole.generation === generation && hole.from === from && hole.bytes === bytes,
+    );
   }
 
   /** Timestamp of the oldest sealed batch that nobody has taken. */

@@ -14,7 +14,7 @@ import {
 import { Backlog } from './backlog.ts';
 import { batchStart } from './journalled-batch.ts';
 import { OpenBatch } from './open-batch.ts';
-import { type Hole, newestValue, recoverTail } from './recovery.ts';
+import { type Hole, newestValue } from './recovery.ts';
 import { FIRST_BATCH_AT, type Segment } from './segment.ts';
 import { isVolatile, JournalUnusable } from './journal-directory.ts';
 import { RESERVE_BYTES, segmentBytesFor } from './segment-size.ts';
@@ -67,8 +67,6 @@ export class Journal extends Backlog {
   readonly #options: JournalOptions;
   readonly #store: SegmentStore;
   #active: Segment;
-  /** Its damage was counted when it was recovered. */
-  #recoveredTail: Segment | undefined;
   readonly #open: OpenBatch;
   /** Behind this position of the active segment, room is looked after. */
   #nearEnd = 0;
@@ -205,16 +203,13 @@ export class Journal extends Backlog {
 
   /** The segment the last process was writing to, ready to go on behind its last batch. */
   #continueTail(): Segment | undefined {
-    const tail = this.chain.at(-1);
-    if (!tail || tail.closed !== undefined) return undefined;
-    const { end, holes } = recoverTail(this.chain);
-    for (const hole of holes) this.#countHole(hole);
+    const end = this.sealTail();
+    if (end === undefined) return undefined;
+    const tail = this.chain.at(-1)!;
     tail.recoveredEnd = end;
     // What it sealed first, then the marks: the next power cut may come between two pages.
     if (this.#store.syncNow(tail)) tail.retireMarks();
-    // After a power cut the position that Kafka has may lie behind the last batch that is left.
-    this.#nextPosition = Math.max(end, tail.acknowledged);
-    this.#recoveredTail = tail;
+    this.#nextPosition = end;
     return tail;
   }
 
@@ -320,11 +315,7 @@ export class Journal extends Backlog {
     this.#full = false;
   }
 
-  protected override noteHole(segment: Segment, hole: Hole): void {
-    if (segment !== this.#recoveredTail) this.#countHole(hole);
-  }
-
-  #countHole(hole: Hole): void {
+  protected override noteHole(hole: Hole): void {
     this.counters.lostBytes += hole.bytes;
     this.#options.onHole?.(hole);
   }

@@ -4,7 +4,7 @@
 import { Backlog } from './backlog.ts';
 import type { JournalledBatch } from './cursor.ts';
 import { JournalLock } from './journal-lock.ts';
-import { type Hole, newestValue, recoverTail } from './recovery.ts';
+import { type Hole, newestValue } from './recovery.ts';
 import type { Segment } from './segment.ts';
 import { SegmentFiles } from './segment-files.ts';
 import { Syncer } from './syncer.ts';
@@ -50,7 +50,8 @@ export class OrphanedJournal extends Backlog {
     this.chain.push(...used.toSorted((a, b) => a.generation - b.generation));
     for (const segment of this.chain) segment.recoveredEnd = segment.bytes;
     if (lock.machineStopped) options.onMachineStopped(newestValue(this.chain));
-    this.#closeTail();
+    const end = this.sealTail();
+    if (end !== undefined) this.chain.at(-1)!.closed = end;
     // The last process may have been killed before it synced them.
     for (const segment of this.chain) this.syncer.touch(segment);
     this.readFromOldest();
@@ -77,22 +78,12 @@ export class OrphanedJournal extends Backlog {
     }
   }
 
-  /** The segment that was written to when the last process ended: seals what was open. */
-  #closeTail(): void {
-    const tail = this.chain.at(-1);
-    if (!tail || tail.closed !== undefined) return;
-    const { end, holes } = recoverTail(this.chain);
-    for (const hole of holes) this.#onHole(hole);
-    // After a power cut the position that Kafka has may lie behind the last batch that is left.
-    tail.closed = Math.max(end, tail.acknowledged);
-  }
-
   /** Stays until all are done with: one that is kept tells the next start what Kafka has. */
   protected override release(segment: Segment): void {
     this.syncer.touch(segment);
   }
 
-  protected override noteHole(_segment: Segment, hole: Hole): void {
+  protected override noteHole(hole: Hole): void {
     this.#onHole(hole);
   }
 }

@@ -34,6 +34,11 @@ export interface Hole {
   readonly bytes: number;
 }
 
+export interface TailHole extends Hole {
+  /** Position behind the last batch in front of it. */
+  readonly from: number;
+}
+
 /** The next intact batch that starts in `[from, to)`; undefined where there is none. */
 export function findBatch(segment: Segment, from: number, to: number): FoundBatch | undefined {
   let marks: Mark[] | undefined;
@@ -51,14 +56,16 @@ export function findBatch(segment: Segment, from: number, to: number): FoundBatc
 }
 
 /**
- * Walks the last of the segments, which was being written when the process ended, seals what was open,
- * and returns the position behind the last batch. Appending may go on there once that is on the disk
- * and the marks are retired, in this order: until then a mark may be all that proves the last batch.
+ * Walks the last of the segments, which was being written when the process ended, from what Kafka has
+ * on, seals what was open, and returns the position behind the last batch. Appending may go on there once
+ * that is on the disk and the marks are retired, in this order: until then a mark may be all that proves
+ * the last batch.
  */
-export function recoverTail(segments: readonly Segment[]): { end: number; holes: Hole[] } {
+export function recoverTail(segments: readonly Segment[]): { end: number; holes: TailHole[] } {
   const tail = segments.at(-1)!;
-  const holes: Hole[] = [];
-  let end = FIRST_BATCH_AT;
+  const holes: TailHole[] = [];
+  // After a power cut it may lie behind the last batch that is left.
+  let end = tail.acknowledged;
   let previous: FoundBatch | undefined;
   for (;;) {
     const found = findBatch(tail, end, tail.bytes);
@@ -67,8 +74,9 @@ export function recoverTail(segments: readonly Segment[]): { end: number; holes:
     if (bytes > 0) {
       const before = previous
         ? lastValue(tail, previous.position, previous.header.end)
-        : newestValue(segments.slice(0, -1));
-      holes.push({ before, after: firstValue(tail, position, header.end), bytes });
+        : newestValue(segments, end);
+      const after = firstValue(tail, position, header.end);
+      holes.push({ from: end, before, after, bytes });
     }
     previous = found;
     end = batchStart(header.end);

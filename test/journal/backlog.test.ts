@@ -60,7 +60,7 @@ class Recorded extends Backlog {
     this.released.push(this.#names.get(segment)!);
   }
 
-  protected override noteHole(_segment: Segment, { before, after, bytes }: Hole): void {
+  protected override noteHole({ before, after, bytes }: Hole): void {
     const text = (value: Uint8Array | undefined): string => Buffer.from(value ?? []).toString();
     this.holes.push(`${text(before)}…${text(after)}${bytes > 0 ? '' : ' perhaps'}`);
   }

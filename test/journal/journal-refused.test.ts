@@ -2,11 +2,13 @@
 // for it. The failure is real: the descriptor is exchanged for one that nothing can be synced to.
 
 import { expect, test } from 'bun:test';
-import { closeSync, existsSync, openSync, readdirSync, readlinkSync } from 'node:fs';
+import { closeSync, existsSync, openSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import type { JournalledBatch } from '../../src/journal/cursor.ts';
 import { batchStart } from '../../src/journal/journalled-batch.ts';
 import {
   appendSoon,
+  changeFirst,
+  killedWith,
   openJournal,
   type OpenJournal,
   SEGMENT_BYTES,
@@ -15,6 +17,7 @@ import {
   takeValues,
   valuesOf,
 } from '../support/journals.ts';
+import { batchesOf, reopened } from '../support/segments.ts';
 import { tempDir } from '../support/temp-dir.ts';
 import { waitFor } from '../support/wait-for.ts';
 
@@ -101,6 +104,31 @@ test('fault 59: a batch in it that the disk gave back as it was before is notice
   batch!.segment.buffer[batchStart(batch!.end) + 68]! ^= 1;
   expect(takeValues(journal)).toEqual(['three']);
   expect(journal.counters.lostBytes).toBeGreaterThan(0);
+});
+
+test('fault 59: what it gave back of the batches of the last process is noticed too, and its damage not twice', async () => {
+  using dir = tempDir();
+  await killedWith(dir.path, ['one', 'two', 'three', 'four']);
+  const batches = batchesOf(reopened(readFileSync(segmentFiles(dir.path)[0]!)));
+  const bytesOf = (index: number): number =>
+    batches[index + 1]!.position - batches[index]!.position;
+  const damage = (bytes: Buffer, index: number): void => {
+    bytes[batches[index]!.position + 65]! ^= 1;
+  };
+  changeFirst(dir.path, (bytes) => damage(bytes, 0));
+  const lost: number[] = [];
+  await using open = openJournal(dir.path, { syncMs: 1, onHole: ({ bytes }) => lost.push(bytes) });
+  const { journal } = open;
+  expect(lost).toEqual([bytesOf(0)]);
+  refuseSync(segmentFiles(dir.path)[0]!);
+  journal.append('five', TIME);
+  await refusedBecomes(open, 1);
+  const two = journal.take()!;
+  expect(valuesOf(journal, two)).toEqual(['two']);
+  damage(two.segment.buffer, 2);
+  expect(takeValues(journal)).toEqual(['four', 'five']);
+  expect(lost).toEqual([bytesOf(0), bytesOf(2)]);
+  expect(journal.counters.lostBytes).toBe(bytesOf(0) + bytesOf(2));
 });
 
 test('fault 59: with every segment refused the journal is full, until Kafka has some', async () => {

@@ -31,6 +31,10 @@ import { tempDir } from '../support/temp-dir.ts';
 
 const TIME = 1_764_145_000_000;
 
+function textOf(value: Uint8Array | undefined): string {
+  return value ? Buffer.from(value).toString() : '';
+}
+
 function manyValues(count: number): string[] {
   return Array.from({ length: count }, (_, index) => `${index} `.padEnd(200, '.'));
 }
@@ -114,6 +118,29 @@ describe('damage', () => {
     await using open = openJournal(dir.path);
     expect(takeValues(open.journal)).toEqual(['one', 'three']);
     expect(open.journal.counters.lostBytes).toBe(hole);
+  });
+
+  test('of what Kafka has is no loss; behind it the values next to it are named', async () => {
+    using dir = tempDir();
+    {
+      using live = tempDir();
+      await using open = openJournal(live.path);
+      for (const value of ['one', 'two', 'three', 'four']) {
+        open.journal.append(value, TIME);
+        open.journal.seal();
+      }
+      for (const batch of takeAll(open.journal).slice(0, 2)) open.journal.acknowledge(batch);
+      copyAsKilled(live.path, dir.path);
+    }
+    changeFirst(dir.path, (bytes) => {
+      for (const value of ['one', 'three']) bytes[bytes.indexOf(value)]! ^= 1;
+    });
+    const holes: string[] = [];
+    await using open = openJournal(dir.path, {
+      onHole: ({ before, after }) => holes.push(`${textOf(before)}…${textOf(after)}`),
+    });
+    expect(takeValues(open.journal)).toEqual(['four']);
+    expect(holes).toEqual(['two…four']);
   });
 
   test('at the end of a segment that Kafka has all of is not backlog for the next start', async () => {
