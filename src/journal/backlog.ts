@@ -53,7 +53,6 @@ export abstract class Backlog {
       }
       const finished = this.#reading;
       if (!finished || finished === this.growing) return undefined;
-      this.#readFrom(this.chain[this.chain.indexOf(finished) + 1]);
       this.releaseIfClear(finished);
     }
   }
@@ -154,8 +153,12 @@ export abstract class Backlog {
     this.readFromOldest();
   }
 
-  /** Releases it once it is read and acknowledged. */
+  /** Reading leaves it once it is read, and it is released once it is acknowledged too. */
   protected releaseIfClear(segment: Segment): void {
+    const isLeft = segment === this.#reading && segment !== this.growing;
+    if (isLeft && this.#readPosition >= this.endOf(segment)) {
+      this.#readFrom(this.chain[this.chain.indexOf(segment) + 1]);
+    }
     const isRead = segment.generation < (this.#reading?.generation ?? Infinity);
     const index = isRead && this.#cursor.isClear(segment) ? this.chain.indexOf(segment) : -1;
     if (index < 0) return;

@@ -166,6 +166,21 @@ test('fault 59: an fdatasync that fails keeps nothing back', async () => {
   expect(errors[0]).toMatch(/^fdatasync .*segment: EIO$/);
 });
 
+test('fault 59: an fdatasync that fails when Kafka has all leaves nothing to wait for', async () => {
+  using dir = tempDir();
+  using disk = new HeldDisk();
+  await using fake = await FakeCluster.start();
+  const errors: string[] = [];
+  await using shipping = await settled(fake, dir.path, {
+    onError: (action) => errors.push(action),
+  });
+  // The one that is due is for the acknowledgements.
+  disk.error = new Error('EIO');
+  await waitFor(() => errors.length > 0, { timeoutMs: WAIT_MS, what: 'a refused segment' });
+  await shipping.deliverAll();
+  expect(shipping.journal.hasUntaken).toBe(false);
+});
+
 test('fault 62: a disk that hangs delays delivery, and does not end it', async () => {
   using dir = tempDir();
   using disk = new HeldDisk();
