@@ -1,7 +1,7 @@
 // May this process use the directory: rights, room, and what the disk under it is good for.
 // Knows nothing of what is in the files.
 
-import { closeSync, fsyncSync, mkdirSync, openSync, statfsSync, unlinkSync } from 'node:fs';
+import { closeSync, fsyncSync, mkdirSync, openSync, rmSync, statfsSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 
 /** File systems that are gone with the power: tmpfs and ramfs, by the number statfs gives. */
@@ -26,7 +26,8 @@ export function makeWritable(directory: string): void {
   try {
     makeDirectory(resolve(directory));
     closeSync(openSync(probe, 'w'));
-    unlinkSync(probe);
+    // Another process that starts may have removed it.
+    rmSync(probe, { force: true });
   } catch (error) {
     throw unusable(`cannot write to JOURNAL_DIR=${directory}`, error);
   }

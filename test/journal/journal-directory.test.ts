@@ -4,7 +4,7 @@
 import { expect, test } from 'bun:test';
 import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { JournalUnusable } from '../../src/journal/journal-directory.ts';
+import { JournalUnusable, makeWritable } from '../../src/journal/journal-directory.ts';
 import { openJournal } from '../support/journals.ts';
 import { tempDir } from '../support/temp-dir.ts';
 
@@ -105,4 +105,22 @@ test('a note of the owner that cannot be written is not taken for another hoplog
   mkdirSync(join(dir.path, 'owner')); // stands for a full disk: any failure to write the file
   await using open = openJournal(dir.path);
   expect(open.journal.append('record', 0)).toBe('appended');
+});
+
+test('two processes that start in one directory at the same time do not make each other fail', async () => {
+  using dir = tempDir();
+  const source = join(import.meta.dir, '../../src/journal/journal-directory.ts');
+  const program = `
+    import { makeWritable } from ${JSON.stringify(source)};
+    console.log('ready');
+    for (let start = 0; start < 3000; start++) makeWritable(${JSON.stringify(dir.path)});
+  `;
+  const other = Bun.spawn([process.execPath, '-e', program], { stdin: 'ignore', stdout: 'pipe' });
+  try {
+    await other.stdout.getReader().read();
+    for (let start = 0; start < 3000; start++) makeWritable(dir.path);
+    expect(await other.exited).toBe(0);
+  } finally {
+    other.kill('SIGKILL');
+  }
 });
