@@ -25,6 +25,7 @@ import type { Segment } from './segment.ts';
 import type { Syncer } from './syncer.ts';
 
 export abstract class Backlog {
+  abstract readonly directory: string;
   /** Called in the tick a batch is sealed in. */
   onSealed: () => void = () => {};
   /** Oldest first; the last one may still grow. */

@@ -64,6 +64,7 @@ export class Journal extends Backlog {
     machineStops: 0,
     refusedSegments: 0,
   };
+  readonly directory: string;
   readonly #options: JournalOptions;
   readonly #store: SegmentStore;
   #active: Segment;
@@ -80,6 +81,7 @@ export class Journal extends Backlog {
     super();
     this.#options = options;
     const { directory, journalBytes, batchBytes, onError } = options;
+    this.directory = directory;
     const onRefused = (segment: Segment, error: Error): void => this.#giveUp(segment, error);
     const segmentBytes = segmentBytesFor(journalBytes, batchBytes);
     this.#store = new SegmentStore({ directory, segmentBytes, journalBytes, onError, onRefused });

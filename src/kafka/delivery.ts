@@ -9,7 +9,8 @@ import { OrphanedJournal } from '../journal/orphaned-journal.ts';
 import type { Hole } from '../journal/recovery.ts';
 import { Histogram } from '../histogram.ts';
 import type { Deviations } from './deviations.ts';
-import { noCounts, Producer, type ProducerCounters, type ProducerOptions } from './producer.ts';
+import { Producer, type ProducerOptions } from './producer.ts';
+import { noCounts, type ProducerCounters } from './producer-counters.ts';
 import type { Topic } from './topic.ts';
 
 /** How often it looks for orphans. */

@@ -123,7 +123,7 @@ export class PartitionQueue {
     return this.stamp.baseSequence >= RENEWED_FROM;
   }
 
-  /** The topic was made anew with fewer partitions. */
+  /** The topic was made anew with fewer partitions, or the queue is another cluster's. */
   get isGone(): boolean {
     return this.#unlisted >= GONE_AFTER_ANSWERS;
   }
@@ -137,6 +137,12 @@ export class PartitionQueue {
   /** The latest metadata does not have this partition. */
   noteUnlisted(): void {
     this.#unlisted++;
+    this.#setLeader(-1);
+  }
+
+  /** It is of a cluster that is not there any more. */
+  abandon(): void {
+    this.#unlisted = Infinity;
     this.#setLeader(-1);
   }
 

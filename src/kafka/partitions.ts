@@ -45,13 +45,11 @@ export class Partitions {
     for (const queue of this.#queues) if (!listed.has(queue)) queue.noteUnlisted();
   }
 
-  /** Queues made before there was a producer id get it now. */
-  adopt(producer: ProducerIdentity): void {
+  /** Queues of the cluster that gave us this id; those there were are of another one, and gone. */
+  beginAnew(producer: ProducerIdentity): void {
     this.#producer = producer;
-    if (producer.producerId < 0n) return;
-    for (const queue of this.#queues) {
-      if (queue.stamp.producerId < 0n) queue.stamp = { ...producer, baseSequence: 0 };
-    }
+    for (const queue of this.#queues) queue.abandon();
+    this.#byNumber.clear();
   }
 
   /**

@@ -5,6 +5,8 @@
 // or a counted rule.
 
 import type { Backlog } from '../journal/backlog.ts';
+import { HomeCluster } from '../journal/home-cluster.ts';
+import type { Placement } from '../journal/journalled-batch.ts';
 import type { Compression } from '../record-batch.ts';
 import { BrokerUnreachable } from './unreachable.ts';
 import { payloadOf } from './compression.ts';
@@ -12,6 +14,7 @@ import type { Deviations } from './deviations.ts';
 import { backOffMs, HOLD_MS, NO_ANSWER, type Verdict, verdictOf } from './errors.ts';
 import type { PartitionQueue, Shipment } from './partition-queue.ts';
 import { Partitions } from './partitions.ts';
+import { noCounts, type ProducerCounters } from './producer-counters.ts';
 import type { Quarantine } from './quarantine.ts';
 import { Remedy } from './remedy.ts';
 import { type Topic, TopicUnusable } from './topic.ts';
@@ -34,33 +37,6 @@ export interface ProducerOptions {
   readonly onWarning: (message: string) => void;
 }
 
-export interface ProducerCounters {
-  acknowledged: number;
-  acknowledgedBatches: number;
-  alreadyDelivered: number;
-  /** Records left out one by one because no broker takes them, whether put aside or lost. */
-  oversize: number;
-  /** Records sent again that may be in the log twice: nobody could tell whether they arrived. */
-  readonly possiblyDuplicated: number;
-  retries: number;
-  /** Refusals by Kafka's error name. */
-  readonly refusals: Map<string, number>;
-}
-
-export function noCounts(deviations: Deviations): ProducerCounters {
-  return {
-    acknowledged: 0,
-    acknowledgedBatches: 0,
-    alreadyDelivered: 0,
-    oversize: 0,
-    get possiblyDuplicated() {
-      return deviations.total('may be twice');
-    },
-    retries: 0,
-    refusals: new Map(),
-  };
-}
-
 export class Producer {
   readonly counters: ProducerCounters;
   /** Called with the milliseconds from a batch's first record to its acknowledgement. */
@@ -70,6 +46,7 @@ export class Producer {
   readonly #options: ProducerOptions;
   readonly #remedy: Remedy;
   readonly #partitions = new Partitions();
+  readonly #home: HomeCluster;
   #hasProducerId = false;
   #refreshing: Promise<void> | undefined;
   #refreshTimer: Timer | undefined;
@@ -92,6 +69,7 @@ export class Producer {
     this.#journal = journal;
     this.#topic = topic;
     this.#options = options;
+    this.#home = new HomeCluster(journal, options.onWarning);
     this.#remedy = new Remedy({
       journal,
       inquiries: topic,
@@ -117,16 +95,11 @@ export class Producer {
     for (let attempt = 0; !this.#stopped; attempt++) {
       try {
         await this.#refreshMetadata();
-        this.#partitions.adopt(await this.#topic.newProducerId());
-        this.#hasProducerId = true;
-        this.#unreachable = undefined;
         this.#noteChange();
         this.#pump();
         this.#scheduleRefresh();
         return;
       } catch (error) {
-        this.#unreachable = (error as Error).message;
-        this.#noteChange();
         await Bun.sleep(error instanceof TopicUnusable ? HOLD_MS : backOffMs(attempt));
       }
     }
@@ -170,7 +143,7 @@ export class Producer {
       const batch = this.#journal.take();
       if (!batch) break;
       const { placement } = batch;
-      const placedAt = placement && partitions.queueOf(placement);
+      const placedAt = placement && this.#queueOf(placement);
       if (placedAt) {
         this.#remedy.takeUp(placedAt, batch, placement);
         continue;
@@ -183,7 +156,18 @@ export class Producer {
       if (queue.isRunningOut) void this.#remedy.renewId(queue);
     }
     for (const queue of partitions.queues) this.#advance(queue);
+    this.#settleHome();
     this.#checkIdle();
+  }
+
+  /** Undefined = nobody can be asked for what was placed so. */
+  #queueOf(placement: Placement): PartitionQueue | undefined {
+    return this.#home.others.length > 0 ? undefined : this.#partitions.queueOf(placement);
+  }
+
+  #settleHome(): void {
+    if (this.#home.others.length === 0) return;
+    if (!this.#journal.hasUntaken && this.#partitions.isIdle) void this.#home.settle();
   }
 
   #advance(queue: PartitionQueue): void {
@@ -288,6 +272,7 @@ export class Producer {
       case 'done':
         return;
       case 'inquire':
+        await this.#refreshMetadata(); // is it still the cluster that it was sent to?
         return this.#remedy.inquire(queue);
       case 'new id':
         return this.#remedy.renumber(queue);
@@ -344,13 +329,24 @@ export class Producer {
   }
 
   async #fetchMetadata(): Promise<void> {
-    const partitions = await this.#topic.partitions().catch((error: Error) => {
-      this.#unreachable = error.message;
+    try {
+      const { clusterId, partitions } = await this.#topic.metadata();
+      if (!this.#hasProducerId || this.#home.isOther(clusterId)) await this.#begin(clusterId);
+      this.#partitions.update(partitions);
+      this.#unreachable = undefined;
+    } catch (error) {
+      this.#unreachable = (error as Error).message;
       this.#noteChange();
       throw error;
-    });
-    if (this.#hasProducerId) this.#unreachable = undefined;
-    this.#partitions.update(partitions);
+    }
+  }
+
+  /** In the first cluster that answers, or in another one than before. */
+  async #begin(clusterId: string): Promise<void> {
+    const producer = await this.#topic.newProducerId();
+    await this.#home.enter(clusterId);
+    this.#partitions.beginAnew(producer);
+    this.#hasProducerId = true;
   }
 
   #scheduleRefresh(): void {

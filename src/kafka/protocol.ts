@@ -116,6 +116,8 @@ export interface ReplicatedPartition extends PartitionMetadata {
 }
 
 export interface MetadataAnswer {
+  /** Empty where the broker does not say it. */
+  readonly clusterId: string;
   readonly nodes: readonly NodeAddress[];
   readonly topicErrorCode: number;
   readonly partitions: readonly ReplicatedPartition[];
@@ -139,7 +141,7 @@ export function metadataRequest(topic: string): KafkaRequest<MetadataAnswer> {
       reader.string();
       return node;
     });
-    reader.string();
+    const clusterId = reader.string();
     reader.int32();
     const [found] = reader.array(() => {
       const topicErrorCode = reader.int16();
@@ -148,7 +150,7 @@ export function metadataRequest(topic: string): KafkaRequest<MetadataAnswer> {
       return { topicErrorCode, partitions: reader.array(() => readPartition(reader)) };
     });
     if (!found) throw new ResponseMalformed('Metadata answer without the topic');
-    return { nodes, ...found };
+    return { clusterId, nodes, ...found };
   };
   return { apiKey: 3, apiVersion: 4, apiName: 'Metadata', body: [body], decode };
 }

@@ -111,6 +111,7 @@ export class Remedy {
    */
   async inquire(queue: PartitionQueue): Promise<void> {
     const states = await this.#inquiries.describeProducers(queue);
+    if (queue.isGone) throw new Error('the answer may be that of another cluster');
     const lastOf = (shipment: Shipment): number | undefined =>
       states?.find(({ producerId }) => producerId === shipment.stamp.producerId)?.lastSequence;
     this.#settleArrived(queue, lastOf);

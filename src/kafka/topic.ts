@@ -8,7 +8,7 @@ import type { PartitionQueue } from './partition-queue.ts';
 import {
   describeProducersRequest,
   initProducerIdRequest,
-  type PartitionMetadata,
+  type MetadataAnswer,
   type ProduceAnswer,
   type ProducerState,
   produceRequest,
@@ -48,14 +48,14 @@ export class Topic implements Inquiries {
   }
 
   /** @throws {TopicUnusable} {BrokerUnreachable} or Error: no partition has a leader just now */
-  async partitions(): Promise<readonly PartitionMetadata[]> {
+  async metadata(): Promise<Pick<MetadataAnswer, 'clusterId' | 'partitions'>> {
     const { name } = this.#options;
-    const { topicErrorCode, partitions } = await this.#cluster.metadata(name);
+    const { clusterId, topicErrorCode, partitions } = await this.#cluster.metadata(name);
     const verdict = verdictOf(topicErrorCode);
     const message = `topic ${name}: ${verdict.inWords ?? verdict.name}`;
     if (verdict.action === 'hold') throw new TopicUnusable(message);
     if (verdict.action !== 'done') throw new Error(message);
-    if (partitions.some(({ leader }) => leader >= 0)) return partitions;
+    if (partitions.some(({ leader }) => leader >= 0)) return { clusterId, partitions };
     throw new Error(`no partition of topic ${name} has a leader`);
   }
 

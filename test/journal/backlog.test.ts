@@ -21,6 +21,7 @@ const TIME = 1_764_145_000_000;
 
 /** A backlog of closed segments, each with batches of one record: `a1 a2`, `b1`. */
 class Recorded extends Backlog {
+  readonly directory = 'memory';
   readonly released: string[] = [];
   /** The records on either side of each. */
   readonly holes: string[] = [];

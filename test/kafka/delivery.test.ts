@@ -116,6 +116,31 @@ test('at a start all orphans are delivered once and in order, and their files re
   expect([server.delivery.orphans, server.errors]).toEqual([[], []]);
 });
 
+test('an orphan knows by itself in which cluster it was placed', async () => {
+  using dir = tempDir();
+  using _ = shortSleeps();
+  await using former = await FakeCluster.start({ clusterId: 'former-cluster' });
+  await using fake = await FakeCluster.start({ firstProducerId: 2000 });
+  const directories = [join(dir.path, 'worker-2'), join(dir.path, 'worker-3')];
+  let last = await killedInFlight(former, directories[0]!, 2);
+  former.drop();
+  last = await killedInFlight(fake, directories[1]!, 2, last + 1);
+  fake.drop();
+  // Somebody has the former cluster's id here.
+  fake.partitions[0]!.remember(1000n, 999);
+  await using server = new Delivering(fake, dir.path);
+  await server.delivery.start();
+  const emptied = () => directories.every((directory) => server.emptied[directory]);
+  await waitFor(emptied, { timeoutMs: WAIT_MS, what: 'the orphans to be empty' });
+  // Record 1 was settled in the former cluster.
+  const numbers = fake.values.map(Number).toSorted((a, b) => a - b);
+  expect(numbers).toEqual(numbersTo(last).slice(1));
+  const [warning, ...causes] = server.errors;
+  expect(warning).toContain(`the journal ${directories[0]}`);
+  const cause = 'placed in another topic or cluster';
+  expect(causes).toEqual([cause, cause]);
+});
+
 test('a journal that becomes an orphan while the server runs is found', async () => {
   using dir = tempDir();
   await using fake = await FakeCluster.start();

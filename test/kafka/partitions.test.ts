@@ -21,8 +21,8 @@ function give(queue: PartitionQueue | undefined): void {
 
 function started(...leaders: readonly number[]): Partitions {
   const partitions = new Partitions();
+  partitions.beginAnew(PRODUCER);
   partitions.update(listed(...leaders));
-  partitions.adopt(PRODUCER);
   return partitions;
 }
 
@@ -49,13 +49,25 @@ test('without a leader, or with a full line, a partition gets nothing', () => {
   expect(partitions.chooseAny()?.partition).toBe(1);
 });
 
-test('queues made before and behind the producer id begin with it', () => {
-  const partitions = new Partitions();
+test('in another cluster all begins anew, and what is left of the first one moves there', () => {
+  const partitions = started(1, 1);
+  give(partitions.queues[0]);
+  partitions.beginAnew({ producerId: 8n, producerEpoch: 0 });
+  const [first, second] = partitions.queues;
+  expect([first!.isGone, second!.isGone]).toEqual([true, true]);
+  expect(first!.state).toBe('settling');
+  expect(partitions.choose()).toBeUndefined();
   partitions.update(listed(1));
-  expect(partitions.queues[0]!.stamp.producerId).toBe(-1n);
-  partitions.adopt(PRODUCER);
-  partitions.update(listed(1, 1));
-  for (const { stamp } of partitions.queues) expect(stamp).toEqual(PLACEMENT);
+  for (let answer = 1; answer <= 2; answer++) partitions.update(listed(1, 1));
+  expect([first!.isGone, second!.isGone]).toEqual([true, true]);
+  const begun = partitions.queues.slice(2);
+  expect(begun.map(({ partition, leader }) => [partition, leader])).toEqual([
+    [0, 1],
+    [1, 1],
+  ]);
+  for (const { stamp } of begun) expect(stamp).toEqual({ ...PLACEMENT, producerId: 8n });
+  expect(begun).toContain(partitions.choose()!);
+  expect(partitions.isIdle).toBe(false);
 });
 
 test('an old batch belongs where it was placed, unless its id is a newcomer’s too', () => {
@@ -85,8 +97,8 @@ test('a partition is gone after six answers without it, and back with the first 
 
 test('of a list with a gap the others are used, each in its turn', () => {
   const partitions = new Partitions();
+  partitions.beginAnew(PRODUCER);
   partitions.update(listed(1, 1, 1, 1).filter(({ partition }) => partition !== 2));
-  partitions.adopt(PRODUCER);
   expect([partitions.trouble, partitions.inFlight, partitions.isIdle]).toEqual([
     undefined,
     0,

@@ -35,6 +35,7 @@ const asked = { topic: Buffer.from(topic), partition: 0 };
 const body = (request: KafkaRequest<unknown>): Buffer => Buffer.concat(request.body);
 
 /** Each request with a sound answer to it. */
+const clusterId = 'fake-cluster';
 const EXCHANGES: readonly [KafkaRequest<unknown>, Buffer][] = [
   [
     produceRequest(topic, 0, -1, 1, Buffer.alloc(61)),
@@ -43,7 +44,7 @@ const EXCHANGES: readonly [KafkaRequest<unknown>, Buffer][] = [
   [initProducerIdRequest(), producerIdAnswer(0, 5)],
   [
     metadataRequest(topic),
-    metadataAnswer(body(metadataRequest(topic)), { topic, partitions }, nodes, 0),
+    metadataAnswer(body(metadataRequest(topic)), { clusterId, topic, partitions }, nodes, 0),
   ],
   [
     describeConfigsRequest('topic', topic, ['a']),

@@ -165,6 +165,7 @@ describe('Metadata v4', () => {
       [0, 0, 0, 1, 0, 0, 0, 6, 0, 0, 0, 0],
     );
     expect(metadataRequest('log').decode(payload)).toEqual({
+      clusterId: 'c',
       nodes: [
         { nodeId: 5, host: 'b5', port: 9092 },
         { nodeId: 6, host: 'b6', port: 9093 },

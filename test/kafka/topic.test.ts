@@ -36,7 +36,7 @@ describe('partitions', () => {
     await using fake = await FakeCluster.start({ partitions: 2, nodes: 2 });
     fake.partitions[0]!.leader = -1;
     await using asking = new Asking(fake);
-    const partitions = await asking.topic.partitions();
+    const { partitions } = await asking.topic.metadata();
     expect(partitions.map(({ partition, leader }) => [partition, leader])).toEqual([
       [0, -1],
       [1, 1],
@@ -46,7 +46,7 @@ describe('partitions', () => {
   test('a topic that is not there is worth another try soon', async () => {
     await using fake = await FakeCluster.start();
     await using asking = new Asking(fake, { name: 'other' });
-    const failure = asking.topic.partitions().catch((error: unknown) => error);
+    const failure = asking.topic.metadata().catch((error: unknown) => error);
     expect(await failure).not.toBeInstanceOf(TopicUnusable);
     expect(String(await failure)).toContain('topic other: UNKNOWN_TOPIC_OR_PARTITION');
   });
@@ -55,14 +55,14 @@ describe('partitions', () => {
     await using fake = await FakeCluster.start();
     fake.apiFaults.metadata = [{ code: CODE.TOPIC_AUTHORIZATION_FAILED }];
     await using asking = new Asking(fake);
-    expect(await failureOf(asking.topic.partitions())).toBeInstanceOf(TopicUnusable);
+    expect(await failureOf(asking.topic.metadata())).toBeInstanceOf(TopicUnusable);
   });
 
   test('a topic without any leader is an error that says so', async () => {
     await using fake = await FakeCluster.start();
     fake.partitions[0]!.leader = -1;
     await using asking = new Asking(fake);
-    expect((await failureOf(asking.topic.partitions())).message).toContain(
+    expect((await failureOf(asking.topic.metadata())).message).toContain(
       'no partition of topic log has a leader',
     );
   });
@@ -99,7 +99,7 @@ describe('describeProducers', () => {
     await using fake = await FakeCluster.start();
     fake.partitions[0]!.remember(7n, 41);
     await using asking = new Asking(fake);
-    await asking.topic.partitions();
+    await asking.topic.metadata();
     expect(await asking.topic.describeProducers(queueOf(0))).toEqual([
       { producerId: 7n, producerEpoch: 0, lastSequence: 41 },
     ]);
@@ -108,7 +108,7 @@ describe('describeProducers', () => {
   test('is not asked with acks=1: there are no sequences to compare', async () => {
     await using fake = await FakeCluster.start();
     await using asking = new Asking(fake, { acks: '1' });
-    await asking.topic.partitions();
+    await asking.topic.metadata();
     expect(await asking.topic.describeProducers(queueOf(0))).toBeUndefined();
     expect(fake.requests.describeProducers).toBe(0);
   });
@@ -116,7 +116,7 @@ describe('describeProducers', () => {
   test('a leader that moved is an error, to be asked again', async () => {
     await using fake = await FakeCluster.start({ nodes: 2 });
     await using asking = new Asking(fake);
-    await asking.topic.partitions();
+    await asking.topic.metadata();
     const asked = asking.topic.describeProducers(queueOf(0, 1));
     expect((await failureOf(asked)).message).toContain('DescribeProducers: NOT_LEADER_OR_FOLLOWER');
   });
@@ -125,7 +125,7 @@ describe('describeProducers', () => {
     await using fake = await FakeCluster.start();
     fake.apiFaults.describeProducers = [{ code: CODE.TOPIC_AUTHORIZATION_FAILED }];
     await using asking = new Asking(fake);
-    await asking.topic.partitions();
+    await asking.topic.metadata();
     expect(await asking.topic.describeProducers(queueOf(0))).toBeUndefined();
     expect(asking.warnings).toHaveLength(1);
     expect(asking.warnings[0]).toContain('grant READ on topic log');

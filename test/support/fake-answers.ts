@@ -57,7 +57,11 @@ export function producerIdAnswer(code: number, producerId: number): Buffer {
 /** v4, of the first topic asked for. */
 export function metadataAnswer(
   body: Buffer,
-  known: { readonly topic: string; readonly partitions: readonly FakePartition[] },
+  known: {
+    readonly clusterId: string;
+    readonly topic: string;
+    readonly partitions: readonly FakePartition[];
+  },
   nodes: readonly { readonly id: number; readonly port: number }[],
   code: number,
 ): Buffer {
@@ -72,7 +76,7 @@ export function metadataAnswer(
     .array(nodes, (out, { id, port }) => {
       out.int32(id).string('127.0.0.1').int32(port).int16(-1);
     })
-    .string('fake-cluster')
+    .string(known.clusterId)
     .int32(0)
     .array([topic], (out) => {
       out.int16(topicCode).string(topic).int8(0);

@@ -31,6 +31,7 @@ export interface FakeClusterOptions {
   readonly nodes?: number;
   readonly partitions?: number;
   readonly firstProducerId?: number;
+  readonly clusterId?: string;
 }
 
 interface FakeNode {
@@ -42,6 +43,7 @@ interface FakeNode {
 
 export class FakeCluster implements AsyncDisposable {
   readonly topic = 'log';
+  clusterId: string;
   readonly partitions: FakePartition[] = [];
   /** Consumed one per request of the kind. */
   readonly apiFaults: Partial<Record<Api, ApiFault[]>> = {};
@@ -63,13 +65,14 @@ export class FakeCluster implements AsyncDisposable {
 
   static async start(options: FakeClusterOptions = {}): Promise<FakeCluster> {
     const { nodes = 1, partitions = 1, firstProducerId = 1000 } = options;
-    const cluster = new FakeCluster(firstProducerId);
+    const cluster = new FakeCluster(firstProducerId, options.clusterId ?? 'fake-cluster');
     for (let id = 0; id < nodes; id++) await cluster.#startNode(id);
     for (let at = 0; at < partitions; at++) cluster.addPartition();
     return cluster;
   }
 
-  private constructor(firstProducerId: number) {
+  private constructor(firstProducerId: number, clusterId: string) {
+    this.clusterId = clusterId;
     this.#nextProducerId = firstProducerId;
     const kinds = Object.keys(API).map((api) => [api, 0]);
     this.requests = Object.fromEntries(kinds) as Record<Api, number>;
@@ -104,6 +107,13 @@ export class FakeCluster implements AsyncDisposable {
   remake(partitions: number): void {
     this.partitions.length = 0;
     for (let at = 0; at < partitions; at++) this.addPartition();
+  }
+
+  /** Another cluster is behind the same addresses: nothing is left, and ids begin anew. */
+  rebuild(clusterId: string, firstProducerId: number): void {
+    this.clusterId = clusterId;
+    this.#nextProducerId = firstProducerId;
+    this.remake(this.partitions.length);
   }
 
   /** The faults of the next Produce requests to a partition. */

@@ -6,7 +6,7 @@
 
 import { BrokerUnreachable } from '../../src/kafka/unreachable.ts';
 import type { PartitionQueue } from '../../src/kafka/partition-queue.ts';
-import type { PartitionMetadata, ProduceAnswer, ProducerState } from '../../src/kafka/protocol.ts';
+import type { ProduceAnswer, ProducerState } from '../../src/kafka/protocol.ts';
 import type { Topic } from '../../src/kafka/topic.ts';
 import { BATCH_HEADER_BYTES, readRecords } from '../../src/record-batch.ts';
 import { CODE, FakePartition } from './fake-partition.ts';
@@ -16,7 +16,7 @@ const SEQUENCES = 2 ** 31;
 const PRODUCER_ID_EXPIRATION_MS = 86_400_000;
 
 /** What befalls requests other than Produce: consumed one per request. */
-export type Question = 'partitions' | 'newProducerId' | 'describeProducers';
+export type Question = 'metadata' | 'newProducerId' | 'describeProducers';
 
 /** As src/kafka/cluster.ts: then the connection is given up. */
 const REQUEST_TIMEOUT_MS = 30_000;
@@ -34,7 +34,7 @@ export class Brokers {
   readonly partitions: FakePartition[];
   /** So many questions of each kind get no answer. */
   readonly unanswered: Record<Question, number> = {
-    partitions: 0,
+    metadata: 0,
     newProducerId: 0,
     describeProducers: 0,
   };
@@ -150,14 +150,16 @@ export class FakeTopic implements Pick<Topic, keyof Topic> {
     for (const partition of this.#inFlight.keys()) this.#lose(partition, arrived, othersLate);
   }
 
-  partitions(): Promise<readonly PartitionMetadata[]> {
-    return this.#answer('partitions', () => {
+  metadata(): ReturnType<Topic['metadata']> {
+    return this.#answer('metadata', () => {
       const partitions = this.#brokers.partitions.map(({ leader }, partition) => ({
         errorCode: leader < 0 ? CODE.LEADER_NOT_AVAILABLE : CODE.NONE,
         partition,
         leader,
+        replicas: 1,
+        inSyncReplicas: 1,
       }));
-      if (partitions.some(({ leader }) => leader >= 0)) return partitions;
+      if (partitions.some(({ leader }) => leader >= 0)) return { clusterId: '', partitions };
       throw new Error('no partition has a leader');
     });
   }

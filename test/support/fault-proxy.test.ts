@@ -126,7 +126,7 @@ test('error codes of the other APIs are rewritten', async () => {
     const asked = {
       initProducerId: () => topic.newProducerId(),
       describeProducers: () => topic.describeProducers(queue),
-      metadata: () => topic.partitions(),
+      metadata: () => topic.metadata(),
     };
     expect(String(await failureOf(asked[api]()))).toContain('COORDINATOR_LOAD_IN_PROGRESS');
     expect(fault.hits).toBe(1);

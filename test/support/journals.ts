@@ -1,7 +1,14 @@
 // Journals small enough to fill in a test, and what a test does with them: take, acknowledge, kill.
 // A kill is a copy of the segment files at that moment: what a process that ends leaves behind.
 
-import { copyFileSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import type { Backlog } from '../../src/journal/backlog.ts';
 import type { JournalledBatch } from '../../src/journal/cursor.ts';
@@ -106,7 +113,9 @@ export function segmentFiles(directory: string): string[] {
 /** Copies what a killed process leaves behind. The lock stays: a copy of it would drop the lock. */
 export function copyAsKilled(from: string, to: string): void {
   mkdirSync(to, { recursive: true });
-  for (const path of segmentFiles(from)) copyFileSync(path, join(to, path.slice(from.length)));
+  const note = join(from, 'cluster');
+  const left = [...segmentFiles(from), ...(existsSync(note) ? [note] : [])];
+  for (const path of left) copyFileSync(path, join(to, path.slice(from.length)));
 }
 
 /** Leaves a killed journal with these records, a batch each or as many in one as fit. */

@@ -140,7 +140,7 @@ const late = partition.map((at) => step(`late(${at})`, (real) => real.brokers.ta
 
 const leave = fc
   .record({
-    question: fc.constantFrom<Question>('partitions', 'newProducerId', 'describeProducers'),
+    question: fc.constantFrom<Question>('metadata', 'newProducerId', 'describeProducers'),
     times: fc.integer({ min: 1, max: 3 }),
   })
   .map(({ question, times }) =>
