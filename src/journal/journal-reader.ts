@@ -5,14 +5,13 @@
 // damage, or like an end. So a gap, or a successor to a segment that is not closed, is believed only
 // when a second copy shows the same.
 
-import { closeSync, fstatSync, openSync, readdirSync, readFileSync, readSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { BATCH_HEADER_BYTES, readRecords } from '../record-batch.ts';
 import { batchStart } from './journalled-batch.ts';
 import { findBatch } from './recovery.ts';
-import { FIRST_BATCH_AT, readGeneration, Segment } from './segment.ts';
-
-const IDENTITY_BYTES = 4096;
+import { FIRST_BATCH_AT, Segment } from './segment.ts';
+import { readHead } from './segment-head.ts';
 
 export class JournalReader {
   readonly #directory: string;
@@ -110,19 +109,8 @@ export class JournalReader {
     return readdirSync(this.#directory)
       .filter((name) => name.endsWith('.segment'))
       .map((name) => join(this.#directory, name))
-      .map((path) => ({ path, generation: generationOf(path) }))
+      .map((path) => ({ path, generation: readHead(path).generation }))
       .filter(({ generation }) => generation > 0 && generation >= this.#generation)
       .toSorted((a, b) => a.generation - b.generation);
-  }
-}
-
-function generationOf(path: string): number {
-  const descriptor = openSync(path, 'r');
-  try {
-    const head = new Uint8Array(IDENTITY_BYTES);
-    readSync(descriptor, head, 0, IDENTITY_BYTES, 0);
-    return readGeneration(new Int32Array(head.buffer), fstatSync(descriptor).size);
-  } finally {
-    closeSync(descriptor);
   }
 }

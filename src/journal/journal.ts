@@ -85,12 +85,13 @@ export class Journal extends Backlog {
     const onRefused = (segment: Segment, error: Error): void => this.#giveUp(segment, error);
     const segmentBytes = segmentBytesFor(journalBytes, batchBytes);
     this.#store = new SegmentStore({ directory, segmentBytes, journalBytes, onError, onRefused });
-    for (const segment of this.#store.recovered) segment.recoveredEnd = segment.bytes;
+    const recovered = this.#store.takeRecovered();
+    for (const segment of recovered) segment.recoveredEnd = segment.bytes;
     if (this.#store.machineStopped) {
       this.counters.machineStops++;
-      options.onMachineStopped?.(newestValue(this.#store.recovered));
+      options.onMachineStopped?.(newestValue(recovered));
     }
-    this.chain.push(...this.#store.recovered.filter((segment) => this.#hasBacklog(segment)));
+    this.chain.push(...recovered.filter((segment) => this.#hasBacklog(segment)));
     this.#active = this.#continueTail() ?? this.#firstSegment();
     this.#open = new OpenBatch(this.#active);
     this.syncer = new Syncer({

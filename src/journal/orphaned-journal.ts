@@ -22,6 +22,8 @@ export class OrphanedJournal extends Backlog {
   readonly directory: string;
   acknowledgedRecords = 0;
   readonly #files: SegmentFiles;
+  /** All there were, also those that have left the chain. */
+  readonly #segments: readonly Segment[];
   readonly #onHole: (hole: Hole) => void;
   protected readonly syncer: Syncer;
 
@@ -32,9 +34,10 @@ export class OrphanedJournal extends Backlog {
     this.#onHole = options.onHole;
     const lock = new JournalLock(directory);
     this.#files = new SegmentFiles(directory, lock, onError);
+    this.#segments = this.#files.segments;
     this.syncer = new Syncer({
       syncMs,
-      segments: this.#files.found,
+      segments: this.#segments,
       sync: (segment) => this.#files.sync(segment),
       beforeSync: () => {},
       // What is mapped can still be read and sent, and nothing new is written.
@@ -44,9 +47,7 @@ export class OrphanedJournal extends Backlog {
       },
       onError,
     });
-    const used = this.#files.found.filter(
-      ({ generation, untouched }) => generation > 0 && !untouched,
-    );
+    const used = this.#segments.filter(({ generation, untouched }) => generation > 0 && !untouched);
     this.chain.push(...used.toSorted((a, b) => a.generation - b.generation));
     for (const segment of this.chain) segment.recoveredEnd = segment.bytes;
     if (lock.machineStopped) options.onMachineStopped(newestValue(this.chain));
@@ -72,7 +73,7 @@ export class OrphanedJournal extends Backlog {
     await this.syncer.flush();
     try {
       if (this.backlogBytes > 0) return;
-      for (const segment of this.#files.found) this.#files.delete(segment);
+      for (const segment of this.#segments) this.#files.delete(segment);
     } finally {
       await this.#files.release();
     }

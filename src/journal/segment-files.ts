@@ -22,6 +22,7 @@ import { DescriptorReserve, isExhausted } from './descriptor-reserve.ts';
 import { JournalUnusable, unusable } from './journal-directory.ts';
 import type { JournalLock } from './journal-lock.ts';
 import { foreignVersion, Segment } from './segment.ts';
+import { readHead } from './segment-head.ts';
 
 const SEGMENT_NAME = /^(\d{8})\.segment$/;
 /** `blocks` of stat(2) are these, whatever the file system uses. */
@@ -35,8 +36,6 @@ export const ZEROS = new Uint8Array(1 << 20);
 const RESERVE_MAX = 64;
 
 export class SegmentFiles {
-  /** What was in the directory, by file name. */
-  readonly found: readonly Segment[];
   readonly #directory: string;
   readonly #onError: (action: string, error: Error) => void;
   readonly #lock: JournalLock;
@@ -50,25 +49,31 @@ export class SegmentFiles {
   #unsyncedNames = true;
 
   /**
-   * `lock`: of the directory, closed with the files.
+   * `lock`: of the directory, closed with the files. `spareBytes`: spares of another size are deleted,
+   * and not mapped before: that would keep their room on the disk until they are collected.
    * @throws {JournalUnusable} of a newer format, or files of another user
    */
   constructor(
     directory: string,
     lock: JournalLock,
     onError: (action: string, error: Error) => void,
+    spareBytes?: number,
   ) {
     this.#directory = directory;
     this.#onError = onError;
     this.#lock = lock;
     try {
       this.#directoryDescriptor = opened(directory, () => openSync(directory, 'r'));
-      const names = readdirSync(directory).toSorted();
-      this.found = names.flatMap((name) => this.#openFile(name) ?? []);
+      for (const name of readdirSync(directory).toSorted()) this.#openFile(name, spareBytes);
     } catch (error) {
       this.close();
       throw error;
     }
+  }
+
+  /** All there are; right after opening what was in the directory, by file name. */
+  get segments(): Segment[] {
+    return [...this.#descriptors.keys()];
   }
 
   /** On disk. */
@@ -144,13 +149,12 @@ export class SegmentFiles {
     return this.#descriptors.get(segment)!;
   }
 
+  /** The disk has its room back once it is unmapped, which is for the garbage collector to do. */
   delete(segment: Segment): void {
     const descriptor = this.#descriptors.get(segment);
     if (descriptor !== undefined) closeSync(descriptor);
     this.#descriptors.delete(segment);
-    const failure = remove(segment.path);
-    if (failure) this.#onError(`remove ${segment.path}`, failure);
-    else this.#bytes -= segment.bytes;
+    if (this.#remove(segment.path)) this.#bytes -= segment.bytes;
   }
 
   /** Closes; all that was written is on the disk, but for what the disk refused. */
@@ -182,6 +186,13 @@ export class SegmentFiles {
     }
   }
 
+  /** False: it is still there, and that was reported. */
+  #remove(path: string): boolean {
+    const failure = remove(path);
+    if (failure) this.#onError(`remove ${path}`, failure);
+    return failure === undefined;
+  }
+
   #newPath(): string {
     this.#lastNumber++;
     const name = `${String(this.#lastNumber).padStart(8, '0')}.segment`;
@@ -202,21 +213,30 @@ export class SegmentFiles {
   }
 
   /** A file that is none of ours any more is put aside for a human; the journal goes on without. */
-  #openFile(name: string): Segment | undefined {
+  #openFile(name: string, spareBytes: number | undefined): void {
     const path = join(this.#directory, name);
     if (name.endsWith('.segment.new')) remove(path);
     const number = SEGMENT_NAME.exec(name)?.[1];
-    if (number === undefined) return undefined;
+    if (number === undefined) return;
     this.#lastNumber = Math.max(this.#lastNumber, Number(number));
+    if (spareBytes !== undefined && isSpareOfOtherSize(path, spareBytes)) {
+      this.#remove(path);
+      return;
+    }
     const segment = openSegment(path);
     if (segment && !segment.damaged) {
       const descriptor = opened(path, () => openSync(path, 'r+'));
-      return this.#keep(segment, descriptor);
+      this.#keep(segment, descriptor);
+      return;
     }
     renameSync(path, `${path}.damaged`);
     this.#onError(`read ${path}, now ${path}.damaged`, new Error('no valid identity'));
-    return undefined;
   }
+}
+
+function isSpareOfOtherSize(path: string, spareBytes: number): boolean {
+  const { bytes, generation, untouched } = opened(path, () => readHead(path));
+  return bytes !== spareBytes && generation > 0 && untouched;
 }
 
 /** Maps a segment file; undefined for one that is too short to be one. */

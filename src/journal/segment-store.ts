@@ -28,14 +28,13 @@ export interface StoreOptions {
 }
 
 export class SegmentStore {
-  /** Segments that held batches when the directory was opened, oldest first. */
-  readonly recovered: Segment[] = [];
   /** The process before this one ended with its machine: what it had not synced may be lost. */
   readonly machineStopped: boolean;
   readonly #options: StoreOptions;
   readonly #files: SegmentFiles;
   readonly #spares: Segment[] = [];
   readonly #released: Segment[] = [];
+  #recovered: Segment[] = [];
   readonly #generations: Generations;
   /** Of the file that is being filled. */
   #growingBytes = 0;
@@ -54,8 +53,8 @@ export class SegmentStore {
     makeWritable(directory);
     const lock = new JournalLock(directory);
     this.machineStopped = lock.machineStopped;
-    this.#files = new SegmentFiles(directory, lock, options.onError);
-    this.#generations = new Generations(directory, this.#files.found, options.onError);
+    this.#files = new SegmentFiles(directory, lock, options.onError, options.segmentBytes);
+    this.#generations = new Generations(directory, this.#files.segments, options.onError);
     try {
       this.#sort();
       this.#checkRoom();
@@ -69,6 +68,13 @@ export class SegmentStore {
   /** Bytes on disk, spares included. */
   get bytes(): number {
     return this.#files.bytes + this.#growingBytes;
+  }
+
+  /** Segments that held batches when the directory was opened, oldest first: the caller's from now on. */
+  takeRecovered(): Segment[] {
+    const recovered = this.#recovered;
+    this.#recovered = [];
+    return recovered;
   }
 
   /**
@@ -238,13 +244,13 @@ export class SegmentStore {
 
   /** Those that hold batches, and those that begin anew. */
   #sort(): void {
-    for (const segment of this.#files.found) {
-      if (segment.generation > 0 && !segment.untouched) this.recovered.push(segment);
+    for (const segment of this.#files.segments) {
+      if (segment.generation > 0 && !segment.untouched) this.#recovered.push(segment);
       // A power cut may have kept batches of the unused ones and lost the marks.
       else if (this.#isReusable(segment)) this.#spares.push(this.#begin(segment));
       else this.#files.delete(segment);
     }
-    this.recovered.sort((a, b) => a.generation - b.generation);
+    this.#recovered.sort((a, b) => a.generation - b.generation);
     this.#fillTail();
   }
 
@@ -254,14 +260,14 @@ export class SegmentStore {
     try {
       requireRoom(directory, journalBytes - this.bytes, journalBytes);
     } catch (error) {
-      if (this.recovered.length === 0) throw error;
+      if (this.#recovered.length === 0) throw error;
       onError('find room on the disk', error as Error);
     }
   }
 
   /** The newest segment is written on, so if it has holes they are filled while that can fail. */
   #fillTail(): void {
-    const tail = this.recovered.at(-1);
+    const tail = this.#recovered.at(-1);
     if (!tail?.retired || tail.closed !== undefined) return;
     try {
       fillHoles(tail, this.#files.descriptorOf(tail));

@@ -148,9 +148,7 @@ export class Segment {
 
   /** Begun, and nothing ever appended: a spare. */
   get untouched(): boolean {
-    return this.words
-      .subarray(LIVE_MARKS_AT >> 2, SYNCED_MARKS_AT >> 2)
-      .every((word) => word === 0);
+    return hasNoMarks(this.words);
   }
 
   /** All marks whose records are really there, the longest batch first. */
@@ -202,6 +200,11 @@ export class Segment {
   #positionCheck(position: number): number {
     return foldWord(foldWord(HASH_SEED, this.generation), position);
   }
+}
+
+/** Of a segment that was begun: nothing was ever appended. `words` as in `readGeneration`. */
+export function hasNoMarks(words: Int32Array): boolean {
+  return words.subarray(LIVE_MARKS_AT >> 2, SYNCED_MARKS_AT >> 2).every((word) => word === 0);
 }
 
 interface Identity {

@@ -4,6 +4,7 @@
 import { describe, expect, spyOn, test } from 'bun:test';
 import {
   appendFileSync,
+  existsSync,
   readFileSync,
   rmSync,
   statSync,
@@ -28,8 +29,16 @@ import {
 } from '../support/journals.ts';
 import { batchesOf, memorySegment, reopened, Scribe } from '../support/segments.ts';
 import { tempDir } from '../support/temp-dir.ts';
+import { waitFor } from '../support/wait-for.ts';
 
 const TIME = 1_764_145_000_000;
+
+/** Files in the directory that this process has mapped, with all that was collected unmapped. */
+function mappedIn(directory: string): string[] {
+  Bun.gc(true);
+  const lines = readFileSync('/proc/self/maps', 'utf8').split('\n');
+  return lines.flatMap((line) => (line.includes(directory) ? line.slice(line.indexOf('/')) : []));
+}
 
 function textOf(value: Uint8Array | undefined): string {
   return value ? Buffer.from(value).toString() : '';
@@ -268,6 +277,22 @@ describe('with other settings', () => {
     expect(open.journal.append(RECORD, TIME)).toBe('appended');
     open.journal.seal();
     expect(takeValues(open.journal)).toEqual([RECORD]);
+  });
+
+  test('segments of the former size give their room back once Kafka has them', async () => {
+    using dir = tempDir();
+    await killedWith(dir.path, manyValues(3000), 'full batches');
+    const former = segmentFiles(dir.path);
+    expect(former.length).toBeGreaterThan(8);
+    await using open = openJournal(dir.path, LARGE);
+    open.journal.append(RECORD, TIME); // the newest one was still written to
+    open.journal.seal();
+    acknowledgeAll(open.journal);
+    await waitFor(() => !former.some(existsSync), { timeoutMs: 3000, what: 'their end' });
+    await waitFor(() => mappedIn(dir.path).every(existsSync), {
+      timeoutMs: 3000,
+      what: 'the collector to unmap what is deleted',
+    });
   });
 
   test('an unused segment that is too small for a batch does not make a record oversize', async () => {

@@ -30,12 +30,12 @@ test('all segments are found and counted; a deleted one is gone from disk and co
   using dir = tempDir();
   const paths = [segmentFile(dir.path, 2, 7), segmentFile(dir.path, 4, 3)];
   const files = openFiles(dir.path);
-  expect(files.found.map(({ path, generation }) => [path, generation])).toEqual([
+  expect(files.segments.map(({ path, generation }) => [path, generation])).toEqual([
     [paths[0]!, 7],
     [paths[1]!, 3],
   ]);
   expect(files.bytes).toBe(2 * BYTES);
-  files.delete(files.found[0]!);
+  files.delete(files.segments[0]!);
   expect([existsSync(paths[0]!), existsSync(paths[1]!), files.bytes]).toEqual([false, true, BYTES]);
   files.close();
 });

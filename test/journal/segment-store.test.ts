@@ -1,7 +1,7 @@
 // Proves who may use a journal directory and what is made of its files: anything odd is put aside or
 // ignored with a word about it, and nothing but a newer format version or a missing right stops a start.
 
-import { describe, expect, test } from 'bun:test';
+import { describe, expect, spyOn, test } from 'bun:test';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { foldWord, HASH_SEED } from '../../src/bytes.ts';
@@ -70,7 +70,7 @@ describe('growth', () => {
     const directory = join(dir.path, 'not', 'yet', 'there');
     await using open = openStore(directory);
     const { store } = open;
-    expect([store.bytes, store.recovered, segmentNames(directory)]).toEqual([0, [], []]);
+    expect([store.bytes, store.takeRecovered(), segmentNames(directory)]).toEqual([0, [], []]);
     const segments: Segment[] = [];
     for (let count = 1; count <= 4; count++) {
       const segment = await nextOf(store);
@@ -149,8 +149,9 @@ describe('growth', () => {
     }
     await using open = openStore(dir.path, { journalBytes: SEGMENT_BYTES + 8192 });
     const { store } = open;
-    expect(store.recovered.map(({ path }) => path)).toEqual(paths);
-    for (const segment of store.recovered) store.release(segment);
+    const recovered = store.takeRecovered();
+    expect(recovered.map(({ path }) => path)).toEqual(paths);
+    for (const segment of recovered) store.release(segment);
     const good = await nextOf(store);
     for (const path of paths) expect(existsSync(path)).toBe(false);
     writeTo(good, 'three');
@@ -179,11 +180,28 @@ describe('a start', () => {
       names.push(two.path, one.path);
     }
     await using open = openStore(dir.path);
-    expect(open.store.recovered.map(({ path }) => path)).toEqual(names);
+    const recovered = open.store.takeRecovered();
+    expect(recovered.map(({ path }) => path)).toEqual(names);
     const spare = await nextOf(open.store);
     expect(names).not.toContain(spare.path);
-    expect(spare.generation).toBeGreaterThan(open.store.recovered[1]!.generation);
+    expect(spare.generation).toBeGreaterThan(recovered[1]!.generation);
     expect(open.errors).toEqual([]);
+  });
+
+  test('an unused segment of another size is deleted before it is mapped, which would hold its room', async () => {
+    using dir = tempDir();
+    {
+      await using open = openStore(dir.path, { segmentBytes: 8192 });
+      writeTo(await nextOf(open.store), 'kept');
+      expect(open.store.ensureNext()).toBe(true);
+    }
+    const [used = '', ...unused] = segmentNames(dir.path).map((name) => join(dir.path, name));
+    using mmap = spyOn(Bun, 'mmap');
+    await using open = openStore(dir.path);
+    expect(unused.length).toBeGreaterThan(0);
+    expect(unused.filter(existsSync)).toEqual([]);
+    expect(mmap.mock.calls.map(([path]) => path)).toEqual([used]);
+    expect(open.store.takeRecovered().map(({ path }) => path)).toEqual([used]);
   });
 
   test('fault 64: puts aside an empty file, a short one and noise, says so, and goes on with the others', async () => {
@@ -202,7 +220,7 @@ describe('a start', () => {
     };
     for (const [name, bytes] of Object.entries(odd)) writeFileSync(join(dir.path, name), bytes);
     await using open = openStore(dir.path);
-    expect(open.store.recovered.map(({ path }) => path)).toEqual([
+    expect(open.store.takeRecovered().map(({ path }) => path)).toEqual([
       join(dir.path, '00000001.segment'),
     ]);
     for (const [name, bytes] of Object.entries(odd)) {
@@ -218,7 +236,7 @@ describe('a start', () => {
     using dir = tempDir();
     writeFileSync(join(dir.path, '00000007.segment'), new Uint8Array(SEGMENT_BYTES));
     await using open = openStore(dir.path, { journalBytes: SEGMENT_BYTES });
-    expect([open.store.recovered, open.errors]).toEqual([[], []]);
+    expect([open.store.takeRecovered(), open.errors]).toEqual([[], []]);
     const spare = open.store.next();
     expect(spare?.path).toBe(join(dir.path, '00000007.segment'));
     expect(spare?.generation).toBeGreaterThan(0);
@@ -258,7 +276,7 @@ describe('a start', () => {
       kept.push(segments[0]!.generation, segments[2]!.generation);
     }
     await using open = openStore(dir.path);
-    expect(open.store.recovered.map(({ generation }) => generation)).toEqual(kept);
+    expect(open.store.takeRecovered().map(({ generation }) => generation)).toEqual(kept);
     expect((await nextOf(open.store)).generation).toBeGreaterThan(kept[1]!);
   });
 
@@ -292,7 +310,7 @@ describe('a start', () => {
         bytes[copy + word * 4 + (word % 4)]! ^= 0x20;
         writeFileSync(path, bytes);
         await using open = openStore(dir.path);
-        expect(open.store.recovered.map((segment) => segment.path)).toEqual([path]);
+        expect(open.store.takeRecovered().map((segment) => segment.path)).toEqual([path]);
       }
     }
   });
