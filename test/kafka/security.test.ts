@@ -15,7 +15,8 @@ const authority = new Authority(dir.path, 'authority');
 const client = authority.issue('client');
 
 function securityOf(environment: Record<string, string>): Security {
-  return readSecurity(readCommandLine([], environment).config);
+  const config = { KAFKA_BROKERS: 'broker:9092', ...environment };
+  return readSecurity(readCommandLine([], config).config);
 }
 
 describe('TLS', () => {
