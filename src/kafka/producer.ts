@@ -343,9 +343,9 @@ export class Producer {
 
   /** In the first cluster that answers, or in another one than before. */
   async #begin(clusterId: string): Promise<void> {
-    const producer = await this.#topic.newProducerId();
+    // Nothing is placed from here on until it is known who leads.
+    this.#partitions.beginAnew(await this.#topic.newProducerId());
     await this.#home.enter(clusterId);
-    this.#partitions.beginAnew(producer);
     this.#hasProducerId = true;
   }
 
