@@ -40,6 +40,8 @@ export class Delivery {
   readonly #options: DeliveryOptions;
   readonly #own: Producer;
   readonly #orphans = new Map<OrphanedJournal, Producer>();
+  /** Why nothing of theirs arrives. */
+  readonly #orphanTroubles = new Map<OrphanedJournal, string>();
   /** Directories that were reported as unusable. */
   readonly #unusable = new Set<string>();
   #lookTimer: Timer | undefined;
@@ -53,9 +55,11 @@ export class Delivery {
     this.#own = this.#newProducer(journal, options);
   }
 
-  /** Why nothing arrives; undefined while the last word from the brokers was good. */
+  /** Why nothing arrives, or nothing of an orphan; undefined while the last word from the brokers was good. */
   get trouble(): string | undefined {
-    return this.#own.trouble;
+    if (this.#own.trouble !== undefined) return this.#own.trouble;
+    for (const [{ directory }, trouble] of this.#orphanTroubles) return `${directory}: ${trouble}`;
+    return undefined;
   }
 
   get inFlight(): number {
@@ -111,7 +115,7 @@ export class Delivery {
   /** While Kafka takes nothing there is no point in it: whoever starts next may go on with a journal. */
   #look(): void {
     if (this.#stopped) return;
-    if (this.trouble === undefined) {
+    if (this.#own.trouble === undefined) {
       for (const journal of this.#openOrphans()) {
         this.#empty(journal).catch((error: Error) => {
           this.#options.onError(`take over ${journal.directory}`, error);
@@ -168,8 +172,9 @@ export class Delivery {
     const { directory, backlogBytes } = journal;
     if (backlogBytes === 0) return journal.close();
     onTakenOver(directory, backlogBytes);
-    // What keeps its batches from Kafka keeps the own ones too, and is reported there.
-    const producer = this.#newProducer(journal, { ...this.#options, onChange: () => {} });
+    // Mostly what keeps its batches from Kafka keeps the own ones too, and has its line in the log.
+    const onChange = (trouble: string | undefined): void => this.#noteTrouble(journal, trouble);
+    const producer = this.#newProducer(journal, { ...this.#options, onChange });
     this.#orphans.set(journal, producer);
     void producer.start();
     await producer.whenIdle();
@@ -178,7 +183,13 @@ export class Delivery {
     onEmptied(directory, journal.acknowledgedRecords);
   }
 
+  #noteTrouble(journal: OrphanedJournal, trouble: string | undefined): void {
+    if (trouble === undefined) this.#orphanTroubles.delete(journal);
+    else this.#orphanTroubles.set(journal, trouble);
+  }
+
   async #close(journal: OrphanedJournal): Promise<void> {
+    this.#orphanTroubles.delete(journal);
     if (!this.#orphans.delete(journal)) return;
     await journal.close();
   }

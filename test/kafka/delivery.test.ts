@@ -197,6 +197,37 @@ test('stopped before it is empty, an orphan is left to the next one', async () =
   expect(server.delivery.counters.possiblyDuplicated).toBe(0);
 });
 
+test('what keeps the batches of an orphan alone from Kafka is said, and stops nothing else', async () => {
+  using dir = tempDir();
+  using _ = shortSleeps();
+  await using fake = await FakeCluster.start();
+  const [refused, other] = [join(dir.path, 'worker-2'), join(dir.path, 'worker-3')];
+  const last = await killedInFlight(fake, refused, 2);
+  fake.drop();
+  const partition = fake.partitions[0]!;
+  const INVALID_RECORD = 87;
+  partition.refuses = ({ producerId }) => (producerId === 1000n ? INVALID_RECORD : undefined);
+  await using server = new Delivering(fake, dir.path);
+  await server.delivery.start();
+  const { delivery } = server;
+  await waitFor(() => delivery.trouble, { timeoutMs: WAIT_MS, what: 'the trouble' });
+  expect(delivery.trouble).toBe(`${refused}: INVALID_RECORD`);
+  {
+    await using successor = openJournal(other);
+    successor.journal.append('9', Date.now());
+    successor.journal.seal();
+  }
+  await waitFor(() => server.emptied[other], { timeoutMs: WAIT_MS, what: 'the other orphan' });
+  server.journal.append('8', Date.now());
+  server.journal.seal();
+  await waitFor(() => fake.values.includes('8'), { timeoutMs: WAIT_MS, what: 'our own record' });
+  expect(delivery.trouble).toContain(refused);
+  partition.refuses = () => undefined;
+  await waitFor(() => server.emptied[refused], { timeoutMs: WAIT_MS, what: 'the first orphan' });
+  expect(delivery.trouble).toBeUndefined();
+  expect(fake.values.length).toBe(last + 2);
+});
+
 test('while Kafka takes nothing, orphans are left alone', async () => {
   using dir = tempDir();
   using sleeps = shortSleeps();
