@@ -1,10 +1,11 @@
 // Batches that no broker takes, kept for a human: a file each, written whole or not at all, in Kafka's
 // own format and named as Kafka names its log segments, so that Kafka's tools read them:
 //   kafka-dump-log.sh --print-data-log --files JOURNAL_DIR/quarantine/00000000000000000000.log
-// Never read, changed or deleted by hoplog; what a human takes away makes room.
+// A file that is done is never changed or deleted by hoplog, and of all only the last one is read, for its
+// number of records; what a human takes away makes room.
 
 import { link, mkdir, open, readdir, readFile, rm, stat } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { readBatchHeader } from '../record-batch.ts';
 
 const FILE_NAME = /^(\d{20})\.log$/;
@@ -51,7 +52,8 @@ export class Quarantine {
     copy.writeBigInt64BE(BigInt(this.#nextOffset), 0);
     copy.writeInt32BE(-1, 12);
     if (!(await writeNew(path, copy))) {
-      // Another process on this directory was faster.
+      // Another process on this directory was faster. So all of them keep the bound together: what one
+      // has not seen yet stands where it would go on.
       this.#known = false;
       return this.#put(batch);
     }
@@ -62,6 +64,7 @@ export class Quarantine {
 
   async #look(): Promise<void> {
     await mkdir(this.#directory, { recursive: true });
+    await syncDirectory(dirname(this.#directory));
     const names = (await readdir(this.#directory)).filter((name) => FILE_NAME.test(name));
     const paths = names.toSorted().map((name) => join(this.#directory, name));
     const sizes = await Promise.all(paths.map(async (path) => (await stat(path)).size));
@@ -87,12 +90,26 @@ async function writeDurably(path: string, bytes: Buffer): Promise<void> {
   }
 }
 
+/** A name is in the directory, not in the file: without this a power cut may take it. */
+async function syncDirectory(path: string): Promise<void> {
+  const directory = await open(path);
+  try {
+    await directory.sync();
+  } finally {
+    await directory.close();
+  }
+}
+
 /** @returns false where the file is there already */
 async function writeNew(path: string, bytes: Buffer): Promise<boolean> {
   const unfinished = `${path}.${process.pid}`;
   try {
     await writeDurably(unfinished, bytes);
     await link(unfinished, path);
+    await syncDirectory(dirname(path)).catch(async (error: Error) => {
+      await rm(path, { force: true }); // whoever tries again leaves no second copy
+      throw error;
+    });
     return true;
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;

@@ -1,8 +1,17 @@
 // The files that keep what no broker takes: whole or not there, in Kafka's format under names that Kafka's
 // tools take, within their bound, never over one another, and with room again once a human made some.
 
-import { expect, test } from 'bun:test';
-import { mkdirSync, readdirSync, readFileSync, unlinkSync, writeFileSync } from 'node:fs';
+import { expect, spyOn, test } from 'bun:test';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { type FileHandle, open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Quarantine, QuarantineFull } from '../../src/kafka/quarantine.ts';
 import { failureOf } from '../support/failure-of.ts';
@@ -74,6 +83,52 @@ test('it is full before its bound is passed, says so, and takes again once there
   expect(readdirSync(dir.path)).toHaveLength(3);
   unlinkSync(files[0]!);
   expect(Number((await quarantine.put(batch)).slice(-24, -4))).toBe(3);
+});
+
+test('two processes on one directory keep its bound together', async () => {
+  using dir = tempDir();
+  const batch = batchOf(['x'.repeat(400)]);
+  const two = [1, 2].map(() => new Quarantine(dir.path, 4 * batch.length));
+  for (const quarantine of [...two, ...two]) await quarantine.put(batch);
+  for (const quarantine of two) {
+    expect(await failureOf(quarantine.put(batch))).toBeInstanceOf(QuarantineFull);
+  }
+  expect(readdirSync(dir.path)).toHaveLength(4);
+});
+
+test('a put is over once the disk has the name of the file, too', async () => {
+  using dir = tempDir();
+  const directory = join(dir.path, 'quarantine');
+  const probe = await open(dir.path);
+  const synced: string[] = [];
+  using sync = spyOn(Object.getPrototypeOf(probe) as FileHandle, 'sync');
+  sync.mockImplementation(async function (this: FileHandle) {
+    synced.push(readlinkSync(`/proc/self/fd/${this.fd}`));
+    const names = existsSync(directory) ? readdirSync(directory) : [];
+    synced.push(`${names.filter((name) => name.endsWith('.log')).length} files`);
+    await this.datasync();
+  });
+  const quarantine = new Quarantine(directory, 10_000);
+  await quarantine.put(batchOf(['a']));
+  expect(synced).toEqual([dir.path, '0 files', directory, '1 files']);
+  await quarantine.put(batchOf(['b']));
+  expect(synced.slice(4)).toEqual([directory, '2 files']);
+  await probe.close();
+});
+
+test('a name that the disk does not take is an error, and leaves no copy to whoever tries again', async () => {
+  using dir = tempDir();
+  const quarantine = new Quarantine(dir.path, 10_000);
+  await quarantine.put(batchOf(['a']));
+  const probe = await open(dir.path);
+  {
+    using sync = spyOn(Object.getPrototypeOf(probe) as FileHandle, 'sync');
+    sync.mockRejectedValueOnce(new Error('EIO'));
+    expect((await failureOf(quarantine.put(batchOf(['b'])))).message).toBe('EIO');
+  }
+  await quarantine.put(batchOf(['b']));
+  expect(valuesIn(dir.path)).toEqual(['a', 'b']);
+  await probe.close();
 });
 
 test('a directory that cannot be made is an error for this batch and not for the next one', async () => {
