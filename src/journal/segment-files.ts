@@ -31,7 +31,7 @@ const sync = promisify(fsync);
 const datasync = promisify(fdatasync);
 const openInBackground = promisify(open);
 const writeInBackground = promisify(write);
-export const ZEROS = new Uint8Array(1 << 20);
+const ZEROS = new Uint8Array(1 << 20);
 /** Lays aside for so many files at most; a flood of connections that outlasts them is an attack. */
 const RESERVE_MAX = 64;
 
@@ -47,6 +47,8 @@ export class SegmentFiles {
   #directoryDescriptor: number | undefined;
   /** A file may have got its name since the directory was last synced, also from a killed process. */
   #unsyncedNames = true;
+  /** The last sync of names that was begun: all that were given before. */
+  #namesSynced: Promise<void> = Promise.resolve();
 
   /**
    * `lock`: of the directory, closed with the files. `spareBytes`: spares of another size are deleted,
@@ -99,9 +101,7 @@ export class SegmentFiles {
         if (!isExhausted(error)) throw error;
         return this.#reserve.open(() => openSync(created, 'w+'));
       });
-      for (let at = 0; at < bytes; at += ZEROS.length) {
-        await writeInBackground(descriptor, ZEROS, 0, Math.min(ZEROS.length, bytes - at), null);
-      }
+      await writeZerosInBackground(descriptor, bytes);
       await datasync(descriptor);
       await rename(created, path);
       this.#unsyncedNames = true;
@@ -119,9 +119,7 @@ export class SegmentFiles {
     let descriptor: number | undefined;
     try {
       descriptor = this.#reserve.open(() => openSync(created, 'w+'));
-      for (let at = 0; at < bytes; at += ZEROS.length) {
-        writeSync(descriptor, ZEROS, 0, Math.min(ZEROS.length, bytes - at));
-      }
+      writeZeros(descriptor, 0, bytes);
       renameSync(created, path);
       this.#unsyncedNames = true;
       return this.#keep(this.#map(path), descriptor);
@@ -173,13 +171,19 @@ export class SegmentFiles {
     this.#lock.close();
   }
 
-  async #syncNames(): Promise<void> {
-    if (!this.#unsyncedNames || this.#directoryDescriptor === undefined) return;
-    // First: a name that is given meanwhile waits for the next time.
-    this.#unsyncedNames = false;
+  #syncNames(): Promise<void> {
+    if (this.#unsyncedNames && this.#directoryDescriptor !== undefined) {
+      // First: a name that is given meanwhile waits for the next time.
+      this.#unsyncedNames = false;
+      this.#namesSynced = this.#syncNamesIn(this.#directoryDescriptor);
+    }
+    return this.#namesSynced;
+  }
+
+  async #syncNamesIn(directory: number): Promise<void> {
     try {
       await this.#lock.sync();
-      await sync(this.#directoryDescriptor);
+      await sync(directory);
     } catch (error) {
       this.#unsyncedNames = true;
       throw error;
@@ -263,6 +267,22 @@ function opened<Opened>(path: string, open: () => Opened): Opened {
     return open();
   } catch (error) {
     throw unusable(`cannot open ${path}`, error);
+  }
+}
+
+/** A disk that fills up may take a part, and say only then that it is full. @throws what it says */
+export function writeZeros(descriptor: number, from: number, to: number): void {
+  for (let at = from; at < to;) {
+    at += writeSync(descriptor, ZEROS, 0, Math.min(ZEROS.length, to - at), at);
+  }
+}
+
+/** The same off the main thread, from the start of the file. */
+async function writeZerosInBackground(descriptor: number, to: number): Promise<void> {
+  for (let at = 0; at < to;) {
+    const length = Math.min(ZEROS.length, to - at);
+    const { bytesWritten } = await writeInBackground(descriptor, ZEROS, 0, length, at);
+    at += bytesWritten;
   }
 }
 

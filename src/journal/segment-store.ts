@@ -6,12 +6,11 @@
 // Released files are synced before they begin anew: what Kafka has must be on the disk before the
 // proof of it is overwritten (the other order is a crash loop, vectordotdev/vector#25570).
 
-import { writeSync } from 'node:fs';
 import { Generations } from './generations.ts';
 import { JournalUnusable, makeWritable, requireRoom } from './journal-directory.ts';
 import { JournalLock } from './journal-lock.ts';
 import type { Segment } from './segment.ts';
-import { SegmentFiles, ZEROS } from './segment-files.ts';
+import { SegmentFiles, writeZeros } from './segment-files.ts';
 
 /** Creating a file on a full disk fails slowly; once a second is often enough. */
 const GROW_RETRY_MS = 1000;
@@ -283,6 +282,6 @@ function fillHoles(segment: Segment, descriptor: number): void {
   const blockWords = HOLE_BYTES / 4;
   for (let at = 0; at < segment.bytes; at += HOLE_BYTES) {
     const block = segment.words.subarray(at / 4, at / 4 + blockWords);
-    if (block.every((word) => word === 0)) writeSync(descriptor, ZEROS, 0, block.byteLength, at);
+    if (block.every((word) => word === 0)) writeZeros(descriptor, at, at + block.byteLength);
   }
 }

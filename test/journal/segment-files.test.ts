@@ -3,11 +3,13 @@
 // is in segment-store.test.ts.
 
 import { expect, spyOn, test } from 'bun:test';
-import { existsSync, readdirSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, fdatasync, readdirSync, statfsSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { JournalLocked } from '../../src/journal/journal-directory.ts';
 import { JournalLock } from '../../src/journal/journal-lock.ts';
 import { SegmentFiles } from '../../src/journal/segment-files.ts';
+import { disksUnavailable, memoryDisk } from '../support/disks.ts';
 import { failureOf } from '../support/failure-of.ts';
 import { memorySegment } from '../support/segments.ts';
 import { tempDir } from '../support/temp-dir.ts';
@@ -70,6 +72,57 @@ test('of a file that cannot be created nothing is left', async () => {
   expect(files.bytes).toBe(0);
   files.close();
 });
+
+test('whoever syncs waits for the names, also while somebody else is at it', async () => {
+  using dir = tempDir();
+  const files = openFiles(dir.path);
+  const segments = [files.createNow(BYTES), files.createNow(BYTES)];
+  // The names' turn comes behind the note of the owner.
+  const { promise: held, resolve: letGo } = Promise.withResolvers<void>();
+  using _note = spyOn(JournalLock.prototype, 'sync').mockReturnValue(held);
+  const ended: string[] = [];
+  const syncs = segments.map(async (segment) => {
+    await files.sync(segment);
+    ended.push(segment.path);
+  });
+  // An fdatasync that does not wait is over by then.
+  for (let turn = 0; turn < 5; turn++) await promisify(fdatasync)(files.descriptorOf(segments[0]!));
+  expect(ended).toEqual([]);
+  letGo();
+  await Promise.all(syncs);
+  files.close();
+});
+
+test('names that the disk refuses fail whoever waits for them, and are synced again next time', async () => {
+  using dir = tempDir();
+  const files = openFiles(dir.path);
+  const segments = [files.createNow(BYTES), files.createNow(BYTES)];
+  using note = spyOn(JournalLock.prototype, 'sync');
+  note.mockRejectedValueOnce(new Error('EIO'));
+  const failures = segments.map((segment) => failureOf(files.sync(segment)));
+  expect((await Promise.all(failures)).map(({ message }) => message)).toEqual(['EIO', 'EIO']);
+  await files.sync(segments[0]!);
+  await files.sync(segments[1]!);
+  expect(note).toHaveBeenCalledTimes(2);
+  files.close();
+});
+
+const reason = disksUnavailable();
+if (reason !== undefined) process.stderr.write(`SKIPPED a disk that fills up: ${reason}\n`);
+
+test.skipIf(reason !== undefined)(
+  'a disk that is full before the last byte makes no short segment',
+  async () => {
+    using disk = memoryDisk('size=512k');
+    const files = openFiles(disk.path);
+    const { bavail, bsize } = statfsSync(disk.path);
+    const bytes = bavail * bsize + 4096;
+    expect(() => files.createNow(bytes)).toThrow('ENOSPC');
+    expect((await failureOf(files.create(bytes))).message).toContain('ENOSPC');
+    expect([files.segments, files.bytes]).toEqual([[], 0]);
+    files.close();
+  },
+);
 
 test('they are locked until they are closed, or cannot be opened', () => {
   using dir = tempDir();
