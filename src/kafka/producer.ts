@@ -97,7 +97,7 @@ export class Producer {
         await this.#refreshMetadata();
         this.#noteChange();
         this.#pump();
-        this.#scheduleRefresh();
+        this.#refreshIn(METADATA_MAX_AGE_MS);
         return;
       } catch (error) {
         await Bun.sleep(error instanceof TopicUnusable ? HOLD_MS : backOffMs(attempt));
@@ -108,7 +108,6 @@ export class Producer {
   /** Asks for the metadata now: whether a connection can be made is known before a batch needs it. */
   refresh(): void {
     if (this.#refreshTimer === undefined) return; // start() is still at it
-    clearTimeout(this.#refreshTimer);
     void this.#refreshRegularly();
   }
 
@@ -349,25 +348,23 @@ export class Producer {
     this.#hasProducerId = true;
   }
 
-  #scheduleRefresh(): void {
-    this.#refreshTimer = setTimeout(() => void this.#refreshRegularly(), METADATA_MAX_AGE_MS);
+  /** The one timer for it, whoever asked in between. */
+  #refreshIn(ms: number, attempt = 0): void {
+    clearTimeout(this.#refreshTimer);
+    if (this.#stopped) return;
+    this.#refreshTimer = setTimeout(() => void this.#refreshRegularly(attempt), ms);
   }
 
-  /** Tries until it succeeds: an idle producer has nothing else that would end the trouble. */
-  async #refreshRegularly(): Promise<void> {
-    for (let attempt = 0; !this.#stopped; attempt++) {
-      const refreshed = await this.#refreshMetadata().then(
-        () => true,
-        () => false, // noted where it failed
-      );
-      if (refreshed) {
-        this.#noteChange();
-        this.#pump();
-        this.#scheduleRefresh();
-        return;
-      }
-      await Bun.sleep(backOffMs(attempt));
-    }
+  /** Again soon where it fails: an idle producer has nothing else that would end the trouble. */
+  async #refreshRegularly(attempt = 0): Promise<void> {
+    const refreshed = await this.#refreshMetadata().then(
+      () => true,
+      () => false, // noted where it failed
+    );
+    if (!refreshed) return this.#refreshIn(backOffMs(attempt), attempt + 1);
+    this.#noteChange();
+    this.#pump();
+    this.#refreshIn(METADATA_MAX_AGE_MS);
   }
 
   /** One line when delivery stops and one when it is back, however many tries lie between. */

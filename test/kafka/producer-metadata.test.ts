@@ -98,3 +98,29 @@ test('an idle producer whose regular question for metadata fails asks again soon
     what: 'the end of the trouble',
   });
 });
+
+test('however often it is told to ask at once, it goes on with one timer, and none when it is stopped', async () => {
+  using dir = tempDir();
+  using _ = shortSleeps();
+  await using fake = await FakeCluster.start();
+  using started = spyOn(globalThis, 'setTimeout');
+  using cleared = spyOn(globalThis, 'clearTimeout');
+  const pending = (): number => {
+    const timers = started.mock.results
+      .filter((_result, index) => started.mock.calls[index]?.[1] === METADATA_MAX_AGE_MS)
+      .map(({ value }) => value as Timer);
+    return timers.filter((timer) => !cleared.mock.calls.some(([gone]) => gone === timer)).length;
+  };
+  await using shipping = await settled(fake, dir.path);
+  const { producer } = shipping;
+  expect(pending()).toBe(1);
+  fake.apiFaults.metadata = ['cut', 'cut', 'cut'];
+  producer.refresh();
+  await waitFor(() => producer.trouble, { timeoutMs: WAIT_MS, what: 'trouble' });
+  for (let signal = 0; signal < 5; signal++) producer.refresh();
+  await waitFor(() => producer.trouble === undefined, { timeoutMs: WAIT_MS, what: 'its end' });
+  for (let trip = 0; trip < 5; trip++) await shipping.cluster.metadata(fake.topic);
+  expect(pending()).toBe(1);
+  producer.stop();
+  expect(pending()).toBe(0);
+});
