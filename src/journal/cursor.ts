@@ -1,6 +1,6 @@
 // What Kafka has, per segment. Batches are acknowledged in any order (partitions do not wait for
 // each other), while the segment stores one position: all below is acknowledged. Those above it are
-// remembered here only; after a crash the broker itself tells which they were (kafka/producer.ts).
+// remembered here only; after a crash the broker itself tells which they were (kafka/remedy.ts).
 
 import { batchStart } from './journalled-batch.ts';
 import type { JournalledHeader, Placement } from './journalled-batch.ts';

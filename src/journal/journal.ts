@@ -1,5 +1,7 @@
-// The only meeting point of the two halves: `append` here, on the request side, never waits and never
-// throws; `take` / `place` / `acknowledge` on the Kafka side (backlog.ts) know no HTTP.
+// The only meeting point of the two halves: `append` here, on the request side, never waits for Kafka and
+// never throws; `take` / `place` / `acknowledge` on the Kafka side (backlog.ts) know no HTTP. For the disk
+// it waits only where a burst has outrun the spare that is made in the background: rather that than a
+// record lost (SegmentStore.ensureNext).
 //
 // A chain of segments: the oldest is being sent, the last one (`active`) holds the open batch.
 // What is appended is in the kernel's page cache before the response bytes are, so it survives any
@@ -176,6 +178,7 @@ export class Journal extends Backlog {
       this.#noteAppended();
       return 'appended';
     }
+    if (this.#isOversize(value)) return this.full ? 'full' : 'oversize';
     this.seal();
     return this.#appendFirst(value, timestamp);
   }
@@ -243,9 +246,7 @@ export class Journal extends Backlog {
   #appendFirst(value: RecordValue, timestamp: number): AppendResult {
     if (this.full) return 'full';
     if (!this.#active.retired && this.#openWith(value, timestamp)) return 'appended';
-    if (this.#isOversize(value)) return 'oversize';
-    if (!this.#roll()) return 'full';
-    return this.#openWith(value, timestamp) ? 'appended' : 'oversize';
+    return this.#roll() && this.#openWith(value, timestamp) ? 'appended' : 'full';
   }
 
   #openWith(value: RecordValue, timestamp: number): boolean {

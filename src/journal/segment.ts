@@ -1,6 +1,7 @@
-// One file of the journal, mapped into memory. It is created full of real zeros, then lives for
-// ever: recycled under a new generation, never truncated or unmapped (a hole in a mapped file on a
-// full disk is a SIGBUS, and that kills the process).
+// One file of the journal, mapped into memory. It is created full of real zeros and recycled under a new
+// generation; while it is written to it is never truncated or unmapped (a hole in a mapped file on a full
+// disk is a SIGBUS, and that kills the process). It is deleted once it is done with and of no more use:
+// retired, of another size, or of a journal that nobody writes to.
 //
 //   at     bytes  content (little-endian 32-bit words; batches themselves are big-endian)
 //      0      32  identity: magic, version, generation, bytes, check

@@ -1,6 +1,6 @@
 // What is on its way to one partition, in order. Pure bookkeeping: sends nothing.
 //
-//   waiting ─ next() ─▶ in flight (≤ 5) ─ settle() ─▶ delivered
+//   waiting ─ send() ─▶ in flight (≤ 5) ─ settle() ─▶ delivered
 //      ▲                     │ failed
 //      └────── in order ─────┘   and nothing is sent until all that is in flight came back
 //

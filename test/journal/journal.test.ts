@@ -102,6 +102,19 @@ describe('sealing', () => {
     expect(journal.counters.appended).toBe(3);
   });
 
+  test('a refused record does not end the open batch', async () => {
+    using dir = tempDir();
+    await using open = openJournal(dir.path);
+    const { journal } = open;
+    journal.append('before', TIME);
+    expect(journal.append('x'.repeat(BATCH_BYTES), TIME)).toBe('oversize');
+    journal.append('behind', TIME);
+    journal.seal();
+    expect(takeAll(journal).map((batch) => valuesOf(journal, batch))).toEqual([
+      ['before', 'behind'],
+    ]);
+  });
+
   test('refused records do not use up the journal', async () => {
     using dir = tempDir();
     await using open = openJournal(dir.path);
