@@ -49,8 +49,8 @@ export interface Shipment {
   /** Index in the batch of its first record. */
   readonly from: number;
   readonly recordCount: number;
-  /** How many parts of the batch are undelivered; shared between them. */
-  readonly parts: { left: number };
+  /** Shared between the parts of the batch: how many are undelivered; did Kafka acknowledge one? */
+  readonly parts: { left: number; acknowledged?: boolean };
   stamp: ProducerStamp;
   /** Bytes of a part; undefined = the batch as it stands in the journal. */
   cut?: Buffer | undefined;
@@ -58,6 +58,8 @@ export interface Shipment {
   payload?: Buffer | undefined;
   /** Being made ready; void once it is given another stamp, which may not be on the disk. */
   preparing?: symbol | undefined;
+  /** By this process, whatever came of it. */
+  wasSent?: boolean;
   verdict?: Verdict | undefined;
   /** Some try of it was sent and not clearly refused: it may be in the log. */
   unsure?: boolean;

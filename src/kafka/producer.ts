@@ -209,6 +209,9 @@ export class Producer {
   }
 
   #send(queue: PartitionQueue, shipment: Shipment): void {
+    this.#remedy.noteSending(shipment);
+    if (shipment.wasSent) this.counters.retries++;
+    shipment.wasSent = true;
     const payload = shipment.payload ?? this.#journal.bytesOf(shipment.batch);
     this.#topic.produce(queue, payload).then(
       ({ errorCode }) => this.#settle(queue, shipment, verdictOf(errorCode)),
@@ -222,10 +225,10 @@ export class Producer {
       queue.trouble = undefined;
       this.#unreachable = undefined;
       this.counters.acknowledged += shipment.recordCount;
+      shipment.parts.acknowledged = true;
       this.#finish(shipment);
     } else {
       if (verdict.action !== 'recut') queue.trouble = why ?? verdict.inWords ?? verdict.name;
-      this.counters.retries++;
       const { refusals } = this.counters;
       refusals.set(verdict.name, (refusals.get(verdict.name) ?? 0) + 1);
     }
@@ -237,9 +240,12 @@ export class Producer {
   #finish({ batch, parts }: Shipment): void {
     parts.left--;
     if (parts.left > 0) return;
-    this.counters.acknowledgedBatches++;
-    // The clock may have been put back since.
-    this.onAcknowledged(Math.max(0, Date.now() - batch.baseTimestamp));
+    // Not one that was found in Kafka, put aside or lost as a whole.
+    if (parts.acknowledged) {
+      this.counters.acknowledgedBatches++;
+      // The clock may have been put back since.
+      this.onAcknowledged(Math.max(0, Date.now() - batch.baseTimestamp));
+    }
     this.#journal.acknowledge(batch);
   }
 
@@ -284,10 +290,12 @@ export class Producer {
       case 'redate':
         return this.#redate(queue);
       case 'hold':
-        return this.#hold();
+        return this.#hold(queue);
       case 'retry':
       case 'new leader':
-        return this.#prepareRetry(queue, queue.waiting[0]);
+        // Without a head it only lost its leader: nothing failed, so nothing to wait for.
+        if (queue.waiting.length > 0) await Bun.sleep(backOffMs(queue.attempt++));
+        return this.#askAnew(queue);
     }
   }
 
@@ -295,19 +303,18 @@ export class Producer {
     if (this.#remedy.redate(queue)) return;
     queue.trouble = CLOCK_AHEAD;
     this.#noteChange();
-    await this.#hold();
+    await this.#hold(queue);
   }
 
-  async #hold(): Promise<void> {
+  async #hold(queue: PartitionQueue): Promise<void> {
     await Bun.sleep(HOLD_MS);
-    await this.#refreshMetadata();
+    await this.#askAnew(queue);
   }
 
-  /** A queue without a head only lost its leader: nothing failed, so nothing to wait for. */
-  async #prepareRetry(queue: PartitionQueue, head: Shipment | undefined): Promise<void> {
-    if (head) await Bun.sleep(backOffMs(queue.attempt++));
+  /** Who leads, and has the leader what may have arrived? */
+  async #askAnew(queue: PartitionQueue): Promise<void> {
     await this.#refreshMetadata();
-    if (head?.verdict?.persistence === 'unknown') await this.#remedy.inquire(queue);
+    if (queue.waiting[0]?.verdict?.persistence === 'unknown') await this.#remedy.inquire(queue);
   }
 
   #warnOfSize(): void {

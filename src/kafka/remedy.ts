@@ -90,6 +90,11 @@ export class Remedy {
     this.#deviations.note('may be twice', cause, this.#journal.bytesOf(batch));
   }
 
+  /** Of what bears no sequences nobody can be asked whether an earlier sending of it arrived. */
+  noteSending(shipment: Shipment): void {
+    if (shipment.stamp.producerId < 0n) this.#noteResent(shipment, 'sent with acks=1');
+  }
+
   /** For what is placed from now on, once there is one. Never rejects. */
   async renewId(queue: PartitionQueue): Promise<void> {
     if (this.#renewing.has(queue)) return;
@@ -137,8 +142,8 @@ export class Remedy {
     if (last !== undefined) return nextSequence(last, 1) !== stamp.baseSequence;
     if (verdict.action === 'inquire' && verdict !== RECOVERED) return true;
     for (const shipment of queue.waiting) {
-      if (shipment.stamp.producerId < 0n) this.#noteResent(shipment, 'sent with acks=1');
-      else if (!isAnswered) this.#noteResent(shipment, 'DescribeProducers refused');
+      if (shipment.stamp.producerId < 0n) continue; // noteSending
+      if (!isAnswered) this.#noteResent(shipment, 'DescribeProducers refused');
       else if (isForgotten(shipment, head)) {
         this.#noteResent(shipment, 'producer forgotten by the broker');
       }

@@ -26,6 +26,19 @@ test('NOT_LEADER ten times over delays a batch and no more', async () => {
   expect(sleeps.asked.length).toBe(10);
 });
 
+test('a batch answered with a code nobody knows is asked for before it goes again', async () => {
+  using dir = tempDir();
+  using _ = shortSleeps();
+  await using fake = await FakeCluster.start();
+  await using shipping = await settled(fake, dir.path);
+  fake.script(0, { kind: 'appended, refused', code: 999 });
+  const { produce } = fake.requests;
+  shipping.batch(3);
+  await shipping.deliverAll();
+  expect(fake.requests.produce).toBe(produce + 1);
+  expect(shipping.producer.counters).toMatchObject({ alreadyDelivered: 3, possiblyDuplicated: 0 });
+});
+
 test('a leader that moves while batches are in flight gets them all, in order', async () => {
   using dir = tempDir();
   using _ = shortSleeps();

@@ -5,12 +5,15 @@
 
 import { expect, test } from 'bun:test';
 import { FakeCluster } from '../support/fake-broker.ts';
-import { Shipping } from '../support/shipping.ts';
+import { CODE } from '../support/fake-partition.ts';
+import { settled, Shipping } from '../support/shipping.ts';
 import { laterClock, shortSleeps } from '../support/short-sleeps.ts';
 import { tempDir } from '../support/temp-dir.ts';
 import { waitFor } from '../support/wait-for.ts';
 
 const WAIT_MS = 5000;
+/** An error code that Kafka has yet to give a meaning. */
+const UNHEARD_OF = 999;
 
 test('what is sealed before the start and behind it arrives once and in order', async () => {
   using dir = tempDir();
@@ -153,6 +156,23 @@ test('acks=1 sends again what was not answered and counts each record that may b
   expect(shipping.producer.counters.possiblyDuplicated).toBe(6);
 });
 
+for (const code of [CODE.NOT_LEADER_OR_FOLLOWER, UNHEARD_OF]) {
+  test(`acks=1 counts what was not answered behind a batch refused with ${code}, too`, async () => {
+    using dir = tempDir();
+    using _ = shortSleeps();
+    await using fake = await FakeCluster.start();
+    await using shipping = await settled(fake, dir.path, { acks: '1' });
+    fake.script(0, { kind: 'refused', code }, { kind: 'appended, cut' });
+    shipping.batches(2, 2);
+    expect(await shipping.producer.drain(WAIT_MS)).toBe(true);
+    const sorted = fake.values.map(Number).toSorted((a, b) => a - b);
+    expect(sorted).toEqual([1, 2, 3, 4, 4, 5, 5]);
+    const named = shipping.deviations.flatMap(({ numbers }) => numbers);
+    // A code that nobody knows may stand for a batch that is in the log.
+    expect(named.toSorted((a, b) => a - b)).toEqual(code === UNHEARD_OF ? [2, 3, 4, 5] : [4, 5]);
+  });
+}
+
 test('drain says no at its deadline and keeps what Kafka does not take', async () => {
   using dir = tempDir();
   await using fake = await FakeCluster.start();
@@ -164,6 +184,37 @@ test('drain says no at its deadline and keeps what Kafka does not take', async (
   expect(shipping.journal.backlogBytes).toBeGreaterThan(0);
   fake.release();
   await shipping.deliverAll();
+});
+
+test('only what Kafka acknowledged is counted as that, and only what is sent again as that', async () => {
+  using dir = tempDir();
+  using _ = shortSleeps();
+  await using fake = await FakeCluster.start();
+  await using shipping = await settled(fake, dir.path);
+  const { producer } = shipping;
+  const ages: number[] = [];
+  producer.onAcknowledged = (ageMs) => void ages.push(ageMs);
+  const counted = (): number[] => [producer.counters.acknowledgedBatches, ages.length];
+  expect(counted()).toEqual([1, 0]);
+  // Found in the log.
+  fake.script(0, { kind: 'appended, cut' });
+  shipping.batch(2);
+  await shipping.deliverAll();
+  expect(producer.counters).toMatchObject({ alreadyDelivered: 2, retries: 0 });
+  expect(counted()).toEqual([1, 0]);
+  // Put aside.
+  fake.partitions[0]!.batchBytesMax = 200;
+  shipping.batch(1, 300);
+  expect(await producer.drain(WAIT_MS)).toBe(true);
+  expect(producer.counters).toMatchObject({ oversize: 1, retries: 0 });
+  expect(counted()).toEqual([1, 0]);
+  // In parts, the last of which is put aside.
+  shipping.append(1);
+  shipping.append(1, 300);
+  shipping.journal.seal();
+  expect(await producer.drain(WAIT_MS)).toBe(true);
+  expect(producer.counters).toMatchObject({ oversize: 2, acknowledged: 2 });
+  expect(counted()).toEqual([2, 1]);
 });
 
 test('each acknowledgement tells the age of the batch', async () => {

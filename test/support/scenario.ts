@@ -91,10 +91,10 @@ export async function underLoad(
   expect(delivered).toHaveLength(oracle.answered());
   expect(await server.metric('hoplog_records_possibly_duplicated_total')).toBe(0);
   expect(await server.ready()).toEqual({ status: 200, reason: undefined });
-  const retries = await server.metric('hoplog_kafka_retries_total');
-  const hits = noted + (proxy?.hits ?? retries);
+  const failures = await server.failures();
+  const hits = noted + (proxy?.hits ?? failures);
   process.stderr.write(
-    `${topic}: ${hits} faults hit, ${retries} batches failed; ${delivered.length} records ` +
+    `${topic}: ${hits} faults hit, ${failures} batches failed; ${delivered.length} records ` +
       `delivered once, ${footprint.growth()}\n`,
   );
   expect(hits).toBeGreaterThan(0);

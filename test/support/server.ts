@@ -174,6 +174,13 @@ export class Server implements AsyncDisposable {
     return value;
   }
 
+  /** Sendings of batches that failed, whatever became of these. */
+  async failures(): Promise<number> {
+    const metrics = [...(await this.metrics())];
+    const failed = metrics.filter(([name]) => name.startsWith('hoplog_kafka_errors_total{'));
+    return failed.reduce((sum, [, count]) => sum + count, 0);
+  }
+
   /** Waits until Kafka has acknowledged all that is journalled. */
   async delivered(timeoutMs = DRAIN_MAX_MS): Promise<void> {
     await waitFor(async () => (await this.metric('hoplog_journal_backlog_bytes')) === 0, {
