@@ -8,6 +8,7 @@ import { bench, do_not_optimize, group, run } from 'mitata';
 import { crc32c, foldWords, HASH_SEED } from '../../src/bytes.ts';
 import { Journal } from '../../src/journal/journal.ts';
 import { encoderFor } from '../../src/record/encode.ts';
+import { click } from '../../src/record/click.ts';
 import { seed } from '../../src/record/seed.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'hoplog-micro-'));
@@ -24,6 +25,34 @@ const direct = target as Buffer & {
 };
 const text = (): string => `${HEAD}${remote.address}:${remote.port}"}`;
 
+/** As a browser sends them, each with texts of its own: what is asked twice would be in a cache. */
+const clicks = Array.from({ length: 4096 }, (_, number) => ({
+  id: fresh(`0123456789abcdef-${number}`),
+  time: 1_700_000_000_000 + (number >> 6),
+  method: 'GET',
+  host: fresh('links.example:8080'),
+  url: fresh(`http://links.example:8080/a/link?number=${number}&source=mail`),
+  status: 301,
+  location: 'http://google.com',
+  remote_address: fresh(`127.0.0.1:${20_000 + number}`),
+  user_agent: fresh(
+    'Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36',
+  ),
+  referer: fresh('https://www.example.com/a/page/with/a/link?from=somewhere'),
+  outcome: 'default',
+}));
+let clickNumber = 0;
+
+/** A text that the engine has never seen. */
+function fresh(content: string): string {
+  return Buffer.from(content).toString('latin1');
+}
+
+function nextClick() {
+  clickNumber = (clickNumber + 1) & 4095;
+  return clicks[clickNumber]!;
+}
+
 group('a record of 105 bytes into its place', () => {
   bench('Buffer.write', () => target.write(text(), 64));
   bench('TextEncoder.encodeInto', () => encoder.encodeInto(text(), target.subarray(64, 512)));
@@ -37,6 +66,14 @@ group('a record of 105 bytes into its place', () => {
 group('the seed record as a value', () => {
   bench('JSON.stringify', () => do_not_optimize(JSON.stringify(seed.complete(remote))));
   bench('completeJson', () => do_not_optimize(seed.completeJson?.(remote)));
+});
+
+group('the click record as a value', () => {
+  const asJson = encoderFor(click, 'json');
+  const asMsgpack = encoderFor(click, 'msgpack');
+  bench('complete', () => do_not_optimize(click.complete(nextClick())));
+  bench('JSON', () => do_not_optimize(asJson(nextClick())));
+  bench('msgpack', () => do_not_optimize(asMsgpack(nextClick())));
 });
 
 group('checksums', () => {
