@@ -57,7 +57,7 @@ export interface ScenarioOptions {
 /**
  * The topic must be there by the time `during` resolves. Faults of the proxy that are still on by then end
  * then. A run in which no fault happened fails: a hit is one of the proxy or (without a proxy) a batch that
- * had to be sent again, /ready being 503 when the test waited for that, and what the test notes.
+ * failed, /ready being 503 when the test waited for that, and what the test notes.
  */
 export async function underLoad(
   kafka: KafkaCluster,
