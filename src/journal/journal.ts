@@ -214,7 +214,7 @@ export class Journal extends Backlog {
     const tail = this.chain.at(-1)!;
     tail.recoveredEnd = end;
     // What it sealed first, then the marks: the next power cut may come between two pages.
-    if (this.#store.syncNow(tail)) tail.retireMarks();
+    if (this.#store.syncNow(tail) && !tail.retired) tail.retireMarks();
     this.#nextPosition = end;
     return tail;
   }
