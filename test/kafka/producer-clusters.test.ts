@@ -171,3 +171,19 @@ test('another cluster behind the same addresses gets what the first one did not 
   await shipping.producer.whenIdle();
   expect(numbersIn(fake)).toContain(shipping.appended);
 });
+
+test('another cluster that is first noticed by its refusal is not asked for what it never got', async () => {
+  using dir = tempDir();
+  using _ = shortSleeps();
+  await using fake = await FakeCluster.start();
+  await using shipping = await settled(fake, dir.path);
+  // No connection ends: from one request to the next it is another one.
+  fake.rebuild('other-cluster', 2000);
+  fake.partitions[0]!.remember(1000n, 999);
+  shipping.batches(2, 2);
+  await shipping.producer.whenIdle();
+  expect(numbersIn(fake)).toEqual([2, 3, 4, 5]);
+  expect([...shipping.producer.counters.refusals.keys()]).toEqual(['OUT_OF_ORDER_SEQUENCE_NUMBER']);
+  // Each was refused: it is in no other place.
+  expect(shipping.deviations).toEqual([]);
+});

@@ -7,7 +7,7 @@ import * as fc from 'fast-check';
 import { SETTLED_FROM } from '../../src/journal/journalled-batch.ts';
 import { NO_ANSWER, RECOVERED, verdictOf } from '../../src/kafka/errors.ts';
 import { readBatchHeader } from '../../src/record-batch.ts';
-import { FailedLine } from '../support/failed-line.ts';
+import { FailedLine, PRODUCER } from '../support/failed-line.ts';
 import { failureOf } from '../support/failure-of.ts';
 import { runs } from '../support/properties.ts';
 
@@ -120,6 +120,19 @@ describe('inquire', () => {
     line.states = [];
     await line.remedy.inquire(line.queue);
     expect(line.newIds).toBe(1);
+  });
+
+  test('what is said while the queue turns out to be another cluster’s is not believed', async () => {
+    await using line = new FailedLine([2], NO_ANSWER);
+    const states = [{ ...PRODUCER, lastSequence: 99 }];
+    Object.defineProperty(line, 'states', {
+      get: () => {
+        line.queue.abandon();
+        return states;
+      },
+    });
+    expect((await failureOf(line.remedy.inquire(line.queue))).message).toContain('another cluster');
+    expect(line.finished).toEqual([]);
   });
 
   test('a broker that does not answer leaves the line as it was', async () => {
