@@ -14,8 +14,10 @@ import { SegmentFiles, writeZeros } from './segment-files.ts';
 
 /** Creating a file on a full disk fails slowly; once a second is often enough. */
 const GROW_RETRY_MS = 1000;
-/** No file system makes a smaller hole than the page that is mapped. */
-const HOLE_BYTES = 4096;
+/** No file system has smaller blocks, so none a smaller hole: ext4 1 KiB, XFS 512 bytes. */
+const HOLE_BYTES = 512;
+/** No system has larger pages: arm64 up to 64 KiB. */
+const PAGE_BYTES = 65_536;
 
 export interface StoreOptions {
   readonly directory: string;
@@ -250,7 +252,9 @@ export class SegmentStore {
       else this.#files.delete(segment);
     }
     this.#recovered.sort((a, b) => a.generation - b.generation);
-    this.#fillTail();
+    for (const segment of this.#recovered.toReversed()) {
+      if (segment.retired) this.#fillHoles(segment);
+    }
   }
 
   /** A newcomer is told at once; who has served already goes on, with JOURNAL_FULL for what has no room. */
@@ -264,24 +268,37 @@ export class SegmentStore {
     }
   }
 
-  /** The newest segment is written on, so if it has holes they are filled while that can fail. */
-  #fillTail(): void {
-    const tail = this.#recovered.at(-1);
-    if (!tail?.retired || tail.closed !== undefined) return;
+  /**
+   * While that can fail, not once it is a SIGBUS. All of the newest segment, which is written on; of the
+   * others, which may be many, the pages that hold what Kafka has and the last numbers.
+   */
+  #fillHoles(segment: Segment): void {
+    const { closed, bytes } = segment;
+    const descriptor = this.#files.descriptorOf(segment);
     try {
-      fillHoles(tail, this.#files.descriptorOf(tail));
-      tail.retired = false;
+      if (closed === undefined) {
+        fillHoles(segment, descriptor, 0, bytes);
+        segment.retired = false;
+        return;
+      }
+      fillHoles(segment, descriptor, 0, PAGE_BYTES);
+      const lastPage = closed - (closed % PAGE_BYTES);
+      fillHoles(segment, descriptor, lastPage, lastPage + PAGE_BYTES);
     } catch (error) {
-      this.#options.onError(`fill the holes of ${tail.path}`, error as Error);
+      this.#options.onError(`fill the holes of ${segment.path}`, error as Error);
     }
   }
 }
 
-/** Writes zeros where zeros are read. @throws what a full disk says */
-function fillHoles(segment: Segment, descriptor: number): void {
-  const blockWords = HOLE_BYTES / 4;
-  for (let at = 0; at < segment.bytes; at += HOLE_BYTES) {
-    const block = segment.words.subarray(at / 4, at / 4 + blockWords);
-    if (block.every((word) => word === 0)) writeZeros(descriptor, at, at + block.byteLength);
+/** Writes zeros where zeros are read, in `[from, to)`. @throws what a full disk says */
+function fillHoles({ words, bytes }: Segment, descriptor: number, from: number, to: number): void {
+  const end = Math.min(to, bytes);
+  let filled = from;
+  for (let at = from; at < end; at += HOLE_BYTES) {
+    const block = words.subarray(at / 4, (at + HOLE_BYTES) / 4);
+    if (block.every((word) => word === 0)) continue;
+    writeZeros(descriptor, filled, at);
+    filled = at + HOLE_BYTES;
   }
+  writeZeros(descriptor, filled, end);
 }

@@ -7,6 +7,7 @@ import { describe, expect, test } from 'bun:test';
 import { chmodSync, chownSync, existsSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { disksUnavailable, loopDisk, type LoopDisk, memoryDisk } from '../support/disks.ts';
+import { FakeCluster } from '../support/fake-broker.ts';
 import { segmentFiles } from '../support/journals.ts';
 import { Load } from '../support/load-client.ts';
 import { Oracle } from '../support/oracle.ts';
@@ -221,6 +222,35 @@ describe.skipIf(reason !== undefined)('fault 61: a journal copied without its ze
       expect(await server.metric('hoplog_records_appended_total')).toBe(0);
       expect(await server.metric('hoplog_journal_backlog_bytes')).toBe(kept);
       expect(server.log.some(({ msg }) => msg.includes('fill the holes of'))).toBe(true);
+      expect(await server.stop()).toBe(0);
+    },
+    TEST_MAX_MS,
+  );
+
+  test(
+    'on a disk that fills up after the start: Kafka gets the backlog, once',
+    async () => {
+      using disk = loopDisk({ bytes: 24 * MIB });
+      const oracle = new Oracle();
+      const directory = await sparseJournal(disk, oracle);
+      const bytes = segmentFiles(directory).reduce((sum, path) => sum + statSync(path).size, 0);
+      await using fake = await FakeCluster.start();
+      fake.hold();
+      await using server = await Server.start({
+        ...SMALL,
+        KAFKA_BROKERS: fake.brokers.map(({ host, port }) => `${host}:${port}`).join(),
+        KAFKA_TOPIC: fake.topic,
+        JOURNAL_BYTES: bytes,
+        JOURNAL_DIR: directory,
+      });
+      await waitFor(() => fake.held > 0, { timeoutMs: REACTION_MAX_MS, what: 'the first batch' });
+      using _full = fill(disk);
+      fake.release();
+      await waitFor(async () => (await server.metric('hoplog_journal_backlog_bytes')) === 0, {
+        timeoutMs: REACTION_MAX_MS,
+        what: 'Kafka to have all',
+      });
+      expect(fake.values).toHaveLength(oracle.issued);
       expect(await server.stop()).toBe(0);
     },
     TEST_MAX_MS,
