@@ -49,7 +49,10 @@ export class OrphanedJournal extends Backlog {
     });
     const used = this.#segments.filter(({ generation, untouched }) => generation > 0 && !untouched);
     this.chain.push(...used.toSorted((a, b) => a.generation - b.generation));
-    for (const segment of this.chain) segment.recoveredEnd = segment.bytes;
+    for (const segment of this.chain) {
+      segment.recoveredEnd = segment.bytes;
+      if (segment.retired) this.#files.fillHoles(segment);
+    }
     if (lock.machineStopped) options.onMachineStopped(newestValue(this.chain));
     const end = this.sealTail();
     if (end !== undefined) this.chain.at(-1)!.closed = end;

@@ -12,8 +12,6 @@ import {
   renameSync,
   statSync,
   unlinkSync,
-  write,
-  writeSync,
 } from 'node:fs';
 import { rename } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -23,6 +21,7 @@ import { JournalUnusable, unusable } from './journal-directory.ts';
 import type { JournalLock } from './journal-lock.ts';
 import { foreignVersion, Segment } from './segment.ts';
 import { readHead } from './segment-head.ts';
+import { fillHoles, writeZeros, writeZerosInBackground } from './segment-zeros.ts';
 
 const SEGMENT_NAME = /^(\d{8})\.segment$/;
 /** `blocks` of stat(2) are these, whatever the file system uses. */
@@ -30,8 +29,6 @@ const STAT_BLOCK_BYTES = 512;
 const sync = promisify(fsync);
 const datasync = promisify(fdatasync);
 const openInBackground = promisify(open);
-const writeInBackground = promisify(write);
-const ZEROS = new Uint8Array(1 << 20);
 /** Lays aside for so many files at most; a flood of connections that outlasts them is an attack. */
 const RESERVE_MAX = 64;
 
@@ -101,7 +98,7 @@ export class SegmentFiles {
         if (!isExhausted(error)) throw error;
         return this.#reserve.open(() => openSync(created, 'w+'));
       });
-      await writeZerosInBackground(descriptor, bytes);
+      await writeZerosInBackground(descriptor, 0, bytes);
       await datasync(descriptor);
       await rename(created, path);
       this.#unsyncedNames = true;
@@ -143,8 +140,13 @@ export class SegmentFiles {
     if (descriptor !== undefined) fdatasyncSync(descriptor);
   }
 
-  descriptorOf(segment: Segment): number {
-    return this.#descriptors.get(segment)!;
+  /** At a start, of a segment that is `retired` for them. Where that fails it stays so. */
+  fillHoles(segment: Segment): void {
+    try {
+      fillHoles(segment, this.#descriptors.get(segment)!);
+    } catch (error) {
+      this.#onError(`fill the holes of ${segment.path}`, error as Error);
+    }
   }
 
   /** The disk has its room back once it is unmapped, which is for the garbage collector to do. */
@@ -251,7 +253,7 @@ function openSegment(path: string): Segment | undefined {
     path,
     opened(path, () => Bun.mmap(path, { shared: true })),
   );
-  // Copied without its zeros: reading a hole is harmless, writing to it on a full disk is the end.
+  // Copied without its zeros: segment-zeros.ts.
   segment.retired = blocks * STAT_BLOCK_BYTES < size;
   const version = foreignVersion(segment.words);
   if (version === undefined) return segment;
@@ -267,22 +269,6 @@ function opened<Opened>(path: string, open: () => Opened): Opened {
     return open();
   } catch (error) {
     throw unusable(`cannot open ${path}`, error);
-  }
-}
-
-/** A disk that fills up may take a part, and say only then that it is full. @throws what it says */
-export function writeZeros(descriptor: number, from: number, to: number): void {
-  for (let at = from; at < to;) {
-    at += writeSync(descriptor, ZEROS, 0, Math.min(ZEROS.length, to - at), at);
-  }
-}
-
-/** The same off the main thread, from the start of the file. */
-async function writeZerosInBackground(descriptor: number, to: number): Promise<void> {
-  for (let at = 0; at < to;) {
-    const length = Math.min(ZEROS.length, to - at);
-    const { bytesWritten } = await writeInBackground(descriptor, ZEROS, 0, length, at);
-    at += bytesWritten;
   }
 }
 

@@ -10,14 +10,10 @@ import { Generations } from './generations.ts';
 import { JournalUnusable, makeWritable, requireRoom } from './journal-directory.ts';
 import { JournalLock } from './journal-lock.ts';
 import type { Segment } from './segment.ts';
-import { SegmentFiles, writeZeros } from './segment-files.ts';
+import { SegmentFiles } from './segment-files.ts';
 
 /** Creating a file on a full disk fails slowly; once a second is often enough. */
 const GROW_RETRY_MS = 1000;
-/** No file system has smaller blocks, so none a smaller hole: ext4 1 KiB, XFS 512 bytes. */
-const HOLE_BYTES = 512;
-/** No system has larger pages: arm64 up to 64 KiB. */
-const PAGE_BYTES = 65_536;
 
 export interface StoreOptions {
   readonly directory: string;
@@ -253,7 +249,7 @@ export class SegmentStore {
     }
     this.#recovered.sort((a, b) => a.generation - b.generation);
     for (const segment of this.#recovered.toReversed()) {
-      if (segment.retired) this.#fillHoles(segment);
+      if (segment.retired) this.#files.fillHoles(segment);
     }
   }
 
@@ -267,38 +263,4 @@ export class SegmentStore {
       onError('find room on the disk', error as Error);
     }
   }
-
-  /**
-   * While that can fail, not once it is a SIGBUS. All of the newest segment, which is written on; of the
-   * others, which may be many, the pages that hold what Kafka has and the last numbers.
-   */
-  #fillHoles(segment: Segment): void {
-    const { closed, bytes } = segment;
-    const descriptor = this.#files.descriptorOf(segment);
-    try {
-      if (closed === undefined) {
-        fillHoles(segment, descriptor, 0, bytes);
-        segment.retired = false;
-        return;
-      }
-      fillHoles(segment, descriptor, 0, PAGE_BYTES);
-      const lastPage = closed - (closed % PAGE_BYTES);
-      fillHoles(segment, descriptor, lastPage, lastPage + PAGE_BYTES);
-    } catch (error) {
-      this.#options.onError(`fill the holes of ${segment.path}`, error as Error);
-    }
-  }
-}
-
-/** Writes zeros where zeros are read, in `[from, to)`. @throws what a full disk says */
-function fillHoles({ words, bytes }: Segment, descriptor: number, from: number, to: number): void {
-  const end = Math.min(to, bytes);
-  let filled = from;
-  for (let at = from; at < end; at += HOLE_BYTES) {
-    const block = words.subarray(at / 4, (at + HOLE_BYTES) / 4);
-    if (block.every((word) => word === 0)) continue;
-    writeZeros(descriptor, filled, at);
-    filled = at + HOLE_BYTES;
-  }
-  writeZeros(descriptor, filled, end);
 }

@@ -2,7 +2,7 @@
 // than it held, that its files are removed then and not before, and that it is the only one to do so.
 
 import { expect, test } from 'bun:test';
-import { existsSync } from 'node:fs';
+import { existsSync, statSync, truncateSync } from 'node:fs';
 import { join } from 'node:path';
 import { JournalLocked } from '../../src/journal/journal-directory.ts';
 import { OrphanedJournal } from '../../src/journal/orphaned-journal.ts';
@@ -132,6 +132,22 @@ test('fault 67: damage costs the damaged batch, and is counted once', async () =
   await using open = new OpenOrphan(dir.path);
   expect(takeValues(open.orphan)).toEqual(['one', 'three']);
   expect(open.lost).toBe(hole);
+});
+
+test('fault 61: copied without its zeros, it gets them back before anything is written', async () => {
+  using dir = tempDir();
+  await killedWith(dir.path, ['one']);
+  const paths = segmentFiles(dir.path);
+  const allocated = (): number => paths.reduce((sum, path) => sum + statSync(path).blocks * 512, 0);
+  const bytes = paths.reduce((sum, path) => sum + statSync(path).size, 0);
+  for (const path of paths) {
+    truncateSync(path, 8192);
+    truncateSync(path, SEGMENT_BYTES);
+  }
+  expect(allocated()).toBeLessThan(bytes);
+  await using open = new OpenOrphan(dir.path);
+  const used = statSync(open.orphan.take()!.segment.path);
+  expect(used.blocks * 512).toBeGreaterThanOrEqual(used.size);
 });
 
 test('a journal in use is refused, to an orphan as to a server', async () => {

@@ -3,7 +3,16 @@
 // is in segment-store.test.ts.
 
 import { expect, spyOn, test } from 'bun:test';
-import { existsSync, fdatasync, readdirSync, statfsSync, statSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  fdatasync,
+  openSync,
+  readdirSync,
+  statfsSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { JournalLocked } from '../../src/journal/journal-directory.ts';
@@ -86,7 +95,9 @@ test('whoever syncs waits for the names, also while somebody else is at it', asy
     ended.push(segment.path);
   });
   // An fdatasync that does not wait is over by then.
-  for (let turn = 0; turn < 5; turn++) await promisify(fdatasync)(files.descriptorOf(segments[0]!));
+  const other = openSync(segments[0]!.path, 'r+');
+  for (let turn = 0; turn < 5; turn++) await promisify(fdatasync)(other);
+  closeSync(other);
   expect(ended).toEqual([]);
   letGo();
   await Promise.all(syncs);
