@@ -10,7 +10,7 @@ import { Journal } from './journal/journal.ts';
 import { JournalUnusable } from './journal/journal-directory.ts';
 import { openWorkerJournal } from './journal/journal-layout.ts';
 import { claimServer } from './journal/journal-lock.ts';
-import type { Hole } from './journal/recovery.ts';
+import type { Hole, Remains } from './journal/recovery.ts';
 import { Cluster } from './kafka/cluster.ts';
 import { Delivery } from './kafka/delivery.ts';
 import { type DeviationReport, Deviations } from './kafka/deviations.ts';
@@ -22,7 +22,7 @@ import { type Family, type MetricsReport, readMetrics } from './exposition.ts';
 import { processMetrics } from './metrics.ts';
 import { type KeyPair, readPublicKeyPair } from './pem.ts';
 import { Batcher } from './record/batcher.ts';
-import { idOf, reportDamage } from './record/damage.ts';
+import { idOf, reportDamage, reportGap } from './record/damage.ts';
 import { encoderFor } from './record/encode.ts';
 import { knownRanges } from './record/known-ranges.ts';
 import { loadRecordKind } from './record/load-record-kind.ts';
@@ -235,7 +235,7 @@ export class Service {
       recycleOldest: KAFKA_BROKERS.length === 0,
       onError: this.#onJournalError,
       onHole: (hole) => this.#onHole(hole, directory),
-      onMachineStopped: (newest) => this.#onMachineStopped(newest, directory),
+      onMachineStopped: (remains) => this.#onMachineStopped(remains, directory),
     });
   }
 
@@ -278,12 +278,17 @@ export class Service {
   };
 
   /** What the journal has it has; behind that, nobody knows what there was. */
-  readonly #onMachineStopped = (newest: Uint8Array | undefined, journal: string): void => {
+  readonly #onMachineStopped = ({ oldest, newest, gaps }: Remains, journal: string): void => {
     this.#log.warn(
-      { behind: newest && idOf(newest), journal },
+      { inFrontOf: oldest && idOf(oldest), behind: newest && idOf(newest), journal },
       'the machine went down under the last hoplog: records behind this one may be lost, ' +
-        `those of its last ${this.#config.JOURNAL_SYNC_MS} ms and of the fdatasync then running`,
+        `those of its last ${this.#config.JOURNAL_SYNC_MS} ms and of the fdatasync then running, ` +
+        'and of those in front of the oldest that is left what Kafka has not got',
     );
+    for (const gap of gaps) {
+      const report = reportGap(gap);
+      if (report) this.#log.warn({ ...report, journal }, 'records lost, unless Kafka has them');
+    }
   };
 }
 

@@ -16,7 +16,7 @@ import {
 import { Backlog } from './backlog.ts';
 import { batchStart } from './journalled-batch.ts';
 import { OpenBatch } from './open-batch.ts';
-import { type Hole, newestValue } from './recovery.ts';
+import { type Hole, type Remains, remainsOf } from './recovery.ts';
 import { FIRST_BATCH_AT, type Segment } from './segment.ts';
 import { isVolatile, JournalUnusable } from './journal-directory.ts';
 import { RESERVE_BYTES, segmentBytesFor } from './segment-size.ts';
@@ -38,10 +38,10 @@ export interface JournalOptions {
   /** Batches were damaged, after a crash: what stood there is lost. */
   readonly onHole?: (hole: Hole) => void;
   /**
-   * The machine went down under the process before this one. `newest`: the last value that is left;
-   * what was appended behind it, up to syncMs and the fdatasync then running, is lost.
+   * The machine went down under the process before this one: what was appended up to syncMs before, and
+   * during the fdatasync then running, is lost where it is not among what is left.
    */
-  readonly onMachineStopped?: (newest: Uint8Array | undefined) => void;
+  readonly onMachineStopped?: (remains: Remains) => void;
 }
 
 export interface JournalCounters {
@@ -91,7 +91,7 @@ export class Journal extends Backlog {
     for (const segment of recovered) segment.recoveredEnd = segment.bytes;
     if (this.#store.machineStopped) {
       this.counters.machineStops++;
-      options.onMachineStopped?.(newestValue(recovered));
+      options.onMachineStopped?.(remainsOf(recovered));
     }
     this.chain.push(...recovered.filter((segment) => this.#hasBacklog(segment)));
     this.#active = this.#continueTail() ?? this.#firstSegment();

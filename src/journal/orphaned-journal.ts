@@ -4,7 +4,7 @@
 import { Backlog } from './backlog.ts';
 import type { JournalledBatch } from './cursor.ts';
 import { JournalLock } from './journal-lock.ts';
-import { type Hole, newestValue } from './recovery.ts';
+import { type Hole, type Remains, remainsOf } from './recovery.ts';
 import type { Segment } from './segment.ts';
 import { SegmentFiles } from './segment-files.ts';
 import { Syncer } from './syncer.ts';
@@ -15,7 +15,7 @@ export interface OrphanOptions {
   readonly onError: (action: string, error: Error) => void;
   /** As a journal's: journal.ts. */
   readonly onHole: (hole: Hole) => void;
-  readonly onMachineStopped: (newest: Uint8Array | undefined) => void;
+  readonly onMachineStopped: (remains: Remains) => void;
 }
 
 export class OrphanedJournal extends Backlog {
@@ -53,7 +53,7 @@ export class OrphanedJournal extends Backlog {
       segment.recoveredEnd = segment.bytes;
       if (segment.retired) this.#files.fillHoles(segment);
     }
-    if (lock.machineStopped) options.onMachineStopped(newestValue(this.chain));
+    if (lock.machineStopped) options.onMachineStopped(remainsOf(this.chain));
     const end = this.sealTail();
     if (end !== undefined) this.chain.at(-1)!.closed = end;
     // The last process may have been killed before it synced them.

@@ -34,6 +34,16 @@ export interface Hole {
   readonly bytes: number;
 }
 
+/** Segments that are not there: a power cut took all of them, or Kafka had them and they began anew. */
+export type Gap = Pick<Hole, 'before' | 'after'>;
+
+/** What is left of a journal after the machine went down, from its first to its last value. */
+export interface Remains {
+  readonly oldest: Uint8Array | undefined;
+  readonly newest: Uint8Array | undefined;
+  readonly gaps: readonly Gap[];
+}
+
 export interface TailHole extends Hole {
   /** Position behind the last batch in front of it. */
   readonly from: number;
@@ -81,6 +91,18 @@ export function recoverTail(segments: readonly Segment[]): { end: number; holes:
     previous = found;
     end = batchStart(header.end);
   }
+}
+
+/** Of segments in the order of their generations. */
+export function remainsOf(segments: readonly Segment[]): Remains {
+  const oldestFrom = (index: number) =>
+    oldestValue(segments.slice(index), FIRST_BATCH_AT, (segment) => endOf(segment));
+  const gaps = segments.flatMap(({ generation }, index): Gap[] => {
+    const previous = segments[index - 1];
+    if (!previous || previous.generation === generation - 1) return [];
+    return [{ before: newestValue(segments.slice(0, index)), after: oldestFrom(index) }];
+  });
+  return { oldest: oldestFrom(0), newest: newestValue(segments), gaps };
 }
 
 /** Is the sealed batch at `position`, whoever sealed it, still what was appended? */

@@ -6,7 +6,7 @@ import { journalDirectories } from '../journal/journal-layout.ts';
 import type { Journal } from '../journal/journal.ts';
 import { JournalLocked } from '../journal/journal-directory.ts';
 import { OrphanedJournal } from '../journal/orphaned-journal.ts';
-import type { Hole } from '../journal/recovery.ts';
+import type { Hole, Remains } from '../journal/recovery.ts';
 import { Histogram } from '../histogram.ts';
 import type { Deviations } from './deviations.ts';
 import { Producer, type ProducerOptions } from './producer.ts';
@@ -24,7 +24,7 @@ export interface DeliveryOptions extends ProducerOptions {
   readonly onError: (action: string, error: Error) => void;
   /** Of an orphan, as a journal's: journal.ts. */
   readonly onHole: (hole: Hole, directory: string) => void;
-  readonly onMachineStopped: (newest: Uint8Array | undefined, directory: string) => void;
+  readonly onMachineStopped: (remains: Remains, directory: string) => void;
   readonly onTakenOver: (directory: string, bytes: number) => void;
   readonly onEmptied: (directory: string, records: number) => void;
 }
@@ -146,7 +146,7 @@ export class Delivery {
         this.lostBytes += hole.bytes;
         onHole(hole, directory);
       },
-      onMachineStopped: (newest) => onMachineStopped(newest, directory),
+      onMachineStopped: (remains) => onMachineStopped(remains, directory),
     });
   }
 

@@ -23,6 +23,9 @@ export interface DamageReport {
   readonly count?: number;
 }
 
+/** The same for what may be damage, and may be Kafka's. */
+export type GapReport = Omit<DamageReport, 'cause' | 'bytes'> & { readonly cause: 'journal gap' };
+
 export function reportDamage({ before, after, bytes }: Hole): DamageReport {
   const behind = before && recordIdOf(before);
   const inFrontOf = after && recordIdOf(after);
@@ -33,6 +36,18 @@ export function reportDamage({ before, after, bytes }: Hole): DamageReport {
     ...(inFrontOf && { inFrontOf: idText(inFrontOf) }),
     ...(behind && inFrontOf?.bootId === behind.bootId && between(behind, inFrontOf)),
   };
+}
+
+/**
+ * Which records a segment had that is not there any more. Undefined = none is missing between its
+ * neighbours, or they have no ids.
+ */
+export function reportGap(gap: Pick<Hole, 'before' | 'after'>): GapReport | undefined {
+  const { cause: _, bytes: __, ...beside } = reportDamage({ ...gap, bytes: 0 });
+  const next = gap.after && recordIdOf(gap.after);
+  // The first record of another boot follows whatever was there.
+  const isMissing = beside.count === undefined ? next && next.sequence > 1 : beside.count > 0;
+  return isMissing ? { cause: 'journal gap', ...beside } : undefined;
 }
 
 /** `bootId-sequence` as in the record; undefined where it has none. */

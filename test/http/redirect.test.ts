@@ -9,10 +9,10 @@ test('is what the record says of it, and an init for responses', () => {
     status: 308,
     location: 'https://a.example/b?c',
     outcome: 'default',
-    init: { status: 308, headers: { Location: 'https://a.example/b?c' } },
+    init: { status: 308, headers: new Headers({ Location: 'https://a.example/b?c' }) },
     lastInit: {
       status: 308,
-      headers: { Location: 'https://a.example/b?c', Connection: 'close' },
+      headers: new Headers({ Location: 'https://a.example/b?c', Connection: 'close' }),
     },
   });
 });

@@ -15,7 +15,7 @@ const OTHER_BOOT = '00000000-0000-4000-8000-000000000000';
 async function opened(directory: string): Promise<string[]> {
   const stops: string[] = [];
   await using open = openJournal(directory, {
-    onMachineStopped: (newest) => stops.push(Buffer.from(newest ?? []).toString()),
+    onMachineStopped: ({ newest }) => stops.push(Buffer.from(newest ?? []).toString()),
   });
   expect(open.journal.bytes).toBeGreaterThan(0);
   return stops;

@@ -31,6 +31,7 @@ import { batchesOf, memorySegment, reopened, Scribe } from '../support/segments.
 import { tempDir } from '../support/temp-dir.ts';
 import { waitFor } from '../support/wait-for.ts';
 
+const OTHER_BOOT = '00000000-0000-4000-8000-000000000000';
 const TIME = 1_764_145_000_000;
 
 /** Files in the directory that this process has mapped, with all that was collected unmapped. */
@@ -73,7 +74,7 @@ describe('after a kill', () => {
     }
   });
 
-  test('fault 75: a segment that is missing in the middle costs its own records only', async () => {
+  test('fault 75: a segment that is missing in the middle costs its own records only, and a power cut says between which', async () => {
     using dir = tempDir();
     const values = manyValues(1200);
     await killedWith(dir.path, values, 'full batches');
@@ -83,7 +84,19 @@ describe('after a kill', () => {
     const middle = used[1] ?? '';
     const missing = batchesOf(reopened(readFileSync(middle))).flatMap((batch) => batch.values);
     rmSync(middle);
-    await using open = openJournal(dir.path);
+    writeFileSync(join(dir.path, 'owner'), `1\n${OTHER_BOOT}\n`);
+    const found: string[] = [];
+    await using open = openJournal(dir.path, {
+      onMachineStopped: ({ oldest, newest, gaps }) => {
+        const between = gaps.flatMap(({ before, after }) => [before, after]);
+        found.push(...[oldest, ...between, newest].map(textOf));
+      },
+    });
+    const [first, last] = [missing[0], missing.at(-1)].map((value) => values.indexOf(value ?? ''));
+    const places = [0, first! - 1, last! + 1, values.length - 1];
+    // Other systems do not tell that the machine went down.
+    const isTold = process.platform === 'linux';
+    expect(found).toEqual(isTold ? places.map((at) => values[at]!) : []);
     const expected = values.filter((value) => !missing.includes(value));
     expect(expected.length).toBeLessThan(values.length);
     expect(takeValues(open.journal).join('\n')).toBe(expected.join('\n'));

@@ -2,7 +2,7 @@
 // neighbours tell, and no more than is known where they do not.
 
 import { expect, test } from 'bun:test';
-import { idOf, reportDamage } from '../../src/record/damage.ts';
+import { idOf, reportDamage, reportGap } from '../../src/record/damage.ts';
 
 const BOOT = '0123456789abcdef';
 const OTHER = 'fedcba9876543210';
@@ -41,6 +41,28 @@ test.each([
     bytes: 1,
     ...beside,
   });
+});
+
+test.each([
+  [
+    'two records of a boot',
+    `${BOOT}-7`,
+    `${BOOT}-12`,
+    { bootId: BOOT, firstSequence: 8, count: 4 },
+  ],
+  ['a record and the second one of another boot', `${BOOT}-7`, `${OTHER}-2`, {}],
+])('a gap between %s is one', (_name, behind, inFrontOf, range) => {
+  const report = reportGap({ before: record(behind), after: record(inFrontOf) });
+  expect(report).toMatchObject({ cause: 'journal gap', behind, inFrontOf, ...range });
+});
+
+test.each([
+  ['neighbours', record(`${BOOT}-7`), record(`${BOOT}-8`)],
+  ['a record and the first one of another boot', record(`${BOOT}-7`), record(`${OTHER}-1`)],
+  ['a record and nothing', record(`${BOOT}-7`), undefined],
+  ['records without id', Buffer.from('{}'), Buffer.from('{}')],
+])('between %s nothing is missing', (_name, before, after) => {
+  expect(reportGap({ before, after })).toBeUndefined();
 });
 
 test('an id is spelled as in the record', () => {
