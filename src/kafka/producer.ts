@@ -4,6 +4,7 @@
 // and loses nothing: there is no way out of here for a batch but `acknowledge`, after the broker's word
 // or a counted rule.
 
+import { collectAfterBatch } from '../garbage.ts';
 import type { Backlog } from '../journal/backlog.ts';
 import { HomeCluster } from '../journal/home-cluster.ts';
 import type { Placement } from '../journal/journalled-batch.ts';
@@ -242,7 +243,7 @@ export class Producer {
     if (parts.left > 0) return;
     // Not one that was found in Kafka, put aside or lost as a whole.
     if (parts.acknowledged) {
-      this.counters.acknowledgedBatches++;
+      collectAfterBatch(++this.counters.acknowledgedBatches);
       // The clock may have been put back since.
       this.onAcknowledged(Math.max(0, Date.now() - batch.baseTimestamp));
     }

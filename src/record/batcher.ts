@@ -6,7 +6,7 @@
 // A batch is sealed when the next record does not fit, or `flushIntervalMs` after its first record.
 
 import type { Server } from 'bun';
-import { edenGC } from 'bun:jsc';
+import { collectAfterRequest } from '../garbage.ts';
 import type { Journal } from '../journal/journal.ts';
 import type { RecordValue } from '../record-batch.ts';
 import type { Encode } from './encode.ts';
@@ -47,12 +47,6 @@ export interface BatcherCounters {
 }
 
 const LOST_REPORT_MS = 10_000;
-/**
- * Every 1,024 requests the young objects are collected. Left alone, JSC lets them pile up to as much as
- * the heap holds, and to it the mapped journal is part of the heap: a hundred MB that fit no cache and
- * must be faulted in. Measured: 1.45 × bare without, 1.31 with; every 512 or 2,048: 1.35, 1.33.
- */
-const COLLECT_MASK = 1023;
 
 export class Batcher {
   readonly bootId = newBootId();
@@ -93,7 +87,7 @@ export class Batcher {
     this.#sequences[index] = sequence;
     this.#times[index] = context.time;
     if (index === 0) queueMicrotask(this.#append);
-    if ((sequence & COLLECT_MASK) === 0) setImmediate(edenGC);
+    collectAfterRequest(sequence);
   }
 
   /** Seals what is open, without waiting for size or time. */
