@@ -86,7 +86,7 @@ export const modes: { readonly [Name in ModeName]: Mode<Sections[Name]> } = {
     variants: everybody,
     measure: bursts,
     isGood: ({ rows }) => rows.every(isGood),
-    secondsPerVariant: ({ rounds, seconds }) => rounds * (seconds + 4),
+    secondsPerVariant: ({ rounds, seconds }) => rounds * (seconds + 5),
   },
   workers: {
     what: 'two processes against one on the same core, and how load is spread over them',
@@ -95,7 +95,7 @@ export const modes: { readonly [Name in ModeName]: Mode<Sections[Name]> } = {
     variants: ['bare', 'bare-2-workers', 'ours', 'ours-2-workers'],
     measure: bursts,
     isGood: ({ rows }) => rows.every(isGood),
-    secondsPerVariant: ({ rounds, seconds }) => rounds * (seconds + 4),
+    secondsPerVariant: ({ rounds, seconds }) => rounds * (seconds + 5),
   },
   steps: {
     what: 'where each microsecond goes: servers that do one thing more each',
@@ -104,7 +104,7 @@ export const modes: { readonly [Name in ModeName]: Mode<Sections[Name]> } = {
     variants: steps.map(({ variant }) => variant),
     measure: bursts,
     isGood: ({ rows }) => rows.every(isGood),
-    secondsPerVariant: ({ rounds, seconds }) => rounds * (seconds + 4),
+    secondsPerVariant: ({ rounds, seconds }) => rounds * (seconds + 5),
   },
   latency: {
     what: 'answers at 25, 50 and 80 % of each one’s capacity',
@@ -117,7 +117,7 @@ export const modes: { readonly [Name in ModeName]: Mode<Sections[Name]> } = {
       return { rounds, seconds, rows };
     },
     isGood: ({ rows }) => rows.every(isGood),
-    secondsPerVariant: ({ rounds, seconds }) => 3 * rounds * (seconds + 4),
+    secondsPerVariant: ({ rounds, seconds }) => 3 * rounds * (seconds + 5),
   },
   outage: {
     what: 'Kafka killed under steady load and started again; --seconds is a phase of it',
@@ -146,7 +146,7 @@ export const modes: { readonly [Name in ModeName]: Mode<Sections[Name]> } = {
       return { rounds, seconds, rows };
     },
     isGood: ({ rows }) => rows.every(isGood),
-    secondsPerVariant: ({ rounds, seconds }) => 4 * rounds * (seconds + 4),
+    secondsPerVariant: ({ rounds, seconds }) => 4 * rounds * (seconds + 5),
   },
   backlog: {
     what: 'Kafka away, and a journal that fills: is a request dearer, a start slower?',
@@ -162,7 +162,7 @@ export const modes: { readonly [Name in ModeName]: Mode<Sections[Name]> } = {
     },
     isGood: ({ rows }) => rows.every(isGood),
     secondsPerVariant: ({ rounds, seconds, backlogMiB }) =>
-      4 * rounds * (seconds + 4) + backlogMiB / 2 + 240,
+      4 * rounds * (seconds + 5) + backlogMiB / 2 + 240,
   },
   memory: {
     what: 'full load for a minute: is memory flat?',
