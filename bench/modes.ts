@@ -63,6 +63,18 @@ async function bursts(options: ModeOptions, { kafka, dir, stack }: Context) {
   return { rounds, seconds, load: load.name, rows };
 }
 
+function inBursts(what: string, names: readonly string[]): Mode<Sections['bursts']> {
+  return {
+    what,
+    rounds: 9,
+    seconds: 1,
+    variants: names,
+    measure: bursts,
+    isGood: ({ rows }) => rows.every(isGood),
+    secondsPerVariant: ({ rounds, seconds }) => rounds * (seconds + 5),
+  };
+}
+
 /** One variant after the other. */
 async function each<Row>(
   options: ModeOptions,
@@ -79,33 +91,18 @@ function journalled(options: ModeOptions): ModeOptions {
 }
 
 export const modes: { readonly [Name in ModeName]: Mode<Sections[Name]> } = {
-  bursts: {
-    what: 'CPU a request, in bursts of full load (what runs if no mode is named)',
-    rounds: 9,
-    seconds: 1,
-    variants: everybody,
-    measure: bursts,
-    isGood: ({ rows }) => rows.every(isGood),
-    secondsPerVariant: ({ rounds, seconds }) => rounds * (seconds + 5),
-  },
-  workers: {
-    what: 'two processes against one on the same core, and how load is spread over them',
-    rounds: 9,
-    seconds: 1,
-    variants: ['bare', 'bare-2-workers', 'ours', 'ours-2-workers'],
-    measure: bursts,
-    isGood: ({ rows }) => rows.every(isGood),
-    secondsPerVariant: ({ rounds, seconds }) => rounds * (seconds + 5),
-  },
-  steps: {
-    what: 'where each microsecond goes: servers that do one thing more each',
-    rounds: 9,
-    seconds: 1,
-    variants: steps.map(({ variant }) => variant),
-    measure: bursts,
-    isGood: ({ rows }) => rows.every(isGood),
-    secondsPerVariant: ({ rounds, seconds }) => rounds * (seconds + 5),
-  },
+  bursts: inBursts(
+    'CPU a request, in bursts of full load (what runs if no mode is named)',
+    everybody,
+  ),
+  workers: inBursts(
+    'two processes against one on the same core, and how load is spread over them',
+    ['bare', 'bare-2-workers', 'ours', 'ours-2-workers'],
+  ),
+  steps: inBursts(
+    'where each microsecond goes: servers that do one thing more each',
+    steps.map(({ variant }) => variant),
+  ),
   latency: {
     what: 'answers at 25, 50 and 80 % of each one’s capacity',
     rounds: 9,

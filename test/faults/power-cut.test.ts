@@ -12,6 +12,7 @@ import { describeKafka } from '../support/describe-kafka.ts';
 import { disksUnavailable, type LoopDisk, loopDisk } from '../support/disks.ts';
 import { extent } from '../support/extent.ts';
 import { segmentFiles } from '../support/journals.ts';
+import { OTHER_BOOT } from '../support/journals.ts';
 import { type KafkaCluster, startKafka } from '../support/kafka.ts';
 import { Load } from '../support/load-client.ts';
 import { namedIn } from '../support/named-ranges.ts';
@@ -28,7 +29,6 @@ const TEST_MAX_MS = 240_000 + CUTS * 20_000;
 const REACTION_MAX_MS = 20_000;
 const DISK_BYTES = 64 * 2 ** 20;
 const TOPIC = 'power';
-const OTHER_BOOT = '00000000-0000-4000-8000-000000000000';
 
 describeKafka('hoplog on a machine whose power fails', () => {
   let kafka: KafkaCluster;

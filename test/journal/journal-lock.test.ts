@@ -5,11 +5,10 @@ import { expect, test } from 'bun:test';
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { claimServer, findServer } from '../../src/journal/journal-lock.ts';
-import { killedWith, openJournal } from '../support/journals.ts';
+import { killedWith, openJournal, OTHER_BOOT } from '../support/journals.ts';
 import { tempDir } from '../support/temp-dir.ts';
 
 const BOOT_ID = '/proc/sys/kernel/random/boot_id';
-const OTHER_BOOT = '00000000-0000-4000-8000-000000000000';
 
 /** Opens and closes; did it find that the machine had stopped, and with which newest value? */
 async function opened(directory: string): Promise<string[]> {

@@ -26,12 +26,12 @@ import {
   takeAll,
   takeValues,
   valuesOf,
+  OTHER_BOOT,
 } from '../support/journals.ts';
 import { batchesOf, memorySegment, reopened, Scribe } from '../support/segments.ts';
 import { tempDir } from '../support/temp-dir.ts';
 import { waitFor } from '../support/wait-for.ts';
 
-const OTHER_BOOT = '00000000-0000-4000-8000-000000000000';
 const TIME = 1_764_145_000_000;
 
 /** Files in the directory that this process has mapped, with all that was collected unmapped. */

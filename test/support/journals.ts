@@ -17,6 +17,8 @@ import { BATCH_HEADER_BYTES, readRecords } from '../../src/record-batch.ts';
 import { tempDir } from './temp-dir.ts';
 import { waitFor } from './wait-for.ts';
 
+/** As the kernel of another boot would give it: a note that names it tells that the machine went down. */
+export const OTHER_BOOT = '00000000-0000-4000-8000-000000000000';
 export const BATCH_BYTES = 1024;
 /** What the journal makes of BATCH_BYTES and a small JOURNAL_BYTES. */
 export const SEGMENT_BYTES = 73_728;
