@@ -71,6 +71,7 @@ export interface EpochSetup {
   readonly random: Random;
   readonly topic: string;
   readonly journalDir: string;
+  readonly isNewJournal: boolean;
   readonly underLoad: KillPlan;
   readonly inRecovery: KillPlan;
   readonly tally: Tally;
@@ -92,9 +93,11 @@ export class Epoch {
   readonly #oracle = new Oracle();
   /** Each kill: how many requests were issued by then, and where the partitions ended. */
   readonly #kills: { issued: number; ends: readonly number[] | undefined }[] = [];
+  #isJournalEmpty: boolean;
 
   constructor(setup: EpochSetup) {
     this.#setup = setup;
+    this.#isJournalEmpty = setup.isNewJournal;
   }
 
   /** A life under load that ends with SIGKILL; now and then, lives behind it that end in recovery. */
@@ -143,6 +146,8 @@ export class Epoch {
     const points = faults.isKafkaAway
       ? [POINTS_OF_GROWTH, POINTS_OF_REQUESTS]
       : [{ ...POINTS_OF_REQUESTS, ...POINTS_OF_SENDING }];
+    if (this.#isJournalEmpty) points.unshift(POINTS_OF_GROWTH);
+    this.#isJournalEmpty = false;
     const kill = random.next() < momentsOf(underLoad) ? undefined : underLoad.next(...points);
     const lifeMs = kill ? POINT_MAX_MS : random.integer(LIFE_MS.from, LIFE_MS.to);
     const faultAtMs = random.pick([0, random.integer(0, LIFE_MS.to)]);

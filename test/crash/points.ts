@@ -28,7 +28,7 @@ export const POINTS_OF_REQUESTS: Points = {
   'after an fdatasync': 3,
 };
 
-/** Passed for certain only while Kafka is away: else segments are recycled. */
+/** Passed for certain only while Kafka is away or the journal is empty: else segments are recycled. */
 export const POINTS_OF_GROWTH: Points = {
   'before a new segment begins': 2,
   'after a new segment begins': 2,
