@@ -4,7 +4,8 @@ import { createServer } from 'node:http';
 import { endOnSigterm, openLog } from './kafkajs-log.mjs';
 
 const log = await openLog();
-const headers = { Location: 'http://google.com' };
+// Without its length, writeHead sends the empty body in chunks.
+const headers = { Location: 'http://google.com', 'Content-Length': 0 };
 
 const server = createServer((request, response) => {
   const { remoteAddress, remotePort } = request.socket;

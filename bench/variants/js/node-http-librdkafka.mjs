@@ -19,7 +19,8 @@ await new Promise((resolve, reject) => {
   producer.connect({}, (error) => error && reject(error));
 });
 
-const headers = { Location: 'http://google.com' };
+// Without its length, writeHead sends the empty body in chunks.
+const headers = { Location: 'http://google.com', 'Content-Length': 0 };
 const server = createServer((request, response) => {
   const { remoteAddress, remotePort } = request.socket;
   response.writeHead(301, headers).end();

@@ -56,10 +56,13 @@ fn answer_bytes(received: &[u8]) -> Option<usize> {
     if answer.code != Some(301) {
         fail(&format!("an answer is {:?}, not 301", answer.code));
     }
-    let body = answer
-        .headers
-        .iter()
-        .find(|header| header.name.eq_ignore_ascii_case("content-length"))
+    let header_named = |name: &str| {
+        answer.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name))
+    };
+    if header_named("transfer-encoding").is_some() {
+        fail("an answer comes in chunks, which this does not read: give it a Content-Length");
+    }
+    let body = header_named("content-length")
         .and_then(|header| std::str::from_utf8(header.value).ok()?.trim().parse().ok())
         .unwrap_or(0);
     (received.len() >= head + body).then_some(head + body)
