@@ -10,7 +10,12 @@ import type { Segment } from './segment.ts';
 const BLOCK_BYTES = 512;
 /** No system has larger pages: arm64 up to 64 KiB. A page may hold something and a hole. */
 const PAGE_BYTES = 65_536;
-const ZEROS = new Uint8Array(1 << 20);
+/**
+ * Of one write. The page cache keeps in one piece what comes in one write, and the first touch of a page
+ * behind an fdatasync costs the more the larger its piece is: 4.8 µs with 1 MiB, 1.7 with this, 1.5 with
+ * 64 KiB (ext4, Linux 6.18). A write in the background costs 36 µs, so no smaller.
+ */
+const ZEROS = new Uint8Array(1 << 17);
 const writeInBackground = promisify(write);
 
 /**
