@@ -29,7 +29,7 @@ export interface CatchUp {
 }
 
 export interface OutageRow extends Outcome {
-  phases: Partial<Record<Phase, Latencies>>;
+  /** Second by second. */
   timeline: (Latencies & { phase: Phase })[];
   catchUp: CatchUp | null;
 }
@@ -54,7 +54,7 @@ export async function measureOutage(
   for (const variant of variants) {
     if (stack.disposed) break;
     console.error(`outage: ${variant.name}`);
-    const row: OutageRow = { ...newOutcome(variant), phases: {}, timeline: [], catchUp: null };
+    const row: OutageRow = { ...newOutcome(variant), timeline: [], catchUp: null };
     rows.push(row);
     let contestant: Contestant | undefined;
     try {
@@ -84,8 +84,7 @@ async function goThrough(
   await contestant.steadyLoad({ rate, seconds: warmUpSeconds, connections });
   await Bun.sleep(settleMs);
   const load = async (phase: Phase): Promise<void> => {
-    const { seconds: each, ...all } = await contestant.steadyLoad({ rate, seconds, connections });
-    row.phases[phase] = all;
+    const { seconds: each } = await contestant.steadyLoad({ rate, seconds, connections });
     row.timeline.push(...each.map((second) => ({ ...second, phase })));
   };
   await load('before');

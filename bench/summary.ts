@@ -82,9 +82,14 @@ export function outageRatio(
   rows: readonly OutageRow[],
   phase: Phase,
 ): number | null {
-  const reference = rows.find(({ variant }) => variant === floor)?.phases[phase];
-  const own = row.phases[phase];
-  return ratio(own ? [own] : [], reference ? [reference] : [], ({ p99Us }) => p99Us);
+  const reference = rows.find(({ variant }) => variant === floor);
+  const bare = reference ? medianLatencies(secondsOf(reference, phase), 'p99Us') : null;
+  const own = medianLatencies(secondsOf(row, phase), 'p99Us');
+  return own !== null && bare !== null ? own / bare : null;
+}
+
+export function secondsOf({ timeline }: OutageRow, phase: Phase): Latencies[] {
+  return timeline.filter((second) => second.phase === phase);
 }
 
 function ratio<Round>(

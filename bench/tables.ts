@@ -18,6 +18,7 @@ import {
   latencyRatio,
   medianLatencies,
   outageRatio,
+  secondsOf,
   summarize,
   workerShares,
 } from './summary.ts';
@@ -257,14 +258,17 @@ function outageTable({ rate, seconds, rows }: Sections['outage']): Table {
     rows: rows.map((row) => [
       row.variant,
       ...phases.flatMap((phase) =>
-        (['p50Us', 'p99Us', 'p999Us'] as const).map((key) => fixed(row.phases[phase]?.[key])),
+        (['p50Us', 'p99Us', 'p999Us'] as const).map((key) =>
+          fixed(medianLatencies(secondsOf(row, phase), key)),
+        ),
       ),
       fixed(outageRatio(row, rows, 'down'), 2),
       ...catchUpCells(row),
       ...accountCells(row),
     ]),
     legend:
-      'µs from when a request was due to its answer. starting: Kafka’s start shares the core of the load ' +
+      'µs from when a request was due to its answer, medians of the seconds of a phase: one in which the ' +
+      'machine slept decides nothing. starting: Kafka’s start shares the core of the load ' +
       'generator, which delays all alike. × bare: p99 while Kafka is down. backlog: records not in Kafka ' +
       'when it was back; waited: until the first of them came; caught up at: records a second from then on.',
     warnings: accountWarnings(rows),

@@ -7,7 +7,7 @@ import type { BurstRow, Round } from '../../bench/bursts.ts';
 import { budgets, judge, shortBudgets } from '../../bench/budgets.ts';
 import { delivery } from '../../bench/delivery.ts';
 import { page } from '../../bench/page.ts';
-import type { OutageRow } from '../../bench/outage.ts';
+import { type OutageRow, phases } from '../../bench/outage.ts';
 import type { Results } from '../../bench/results.ts';
 import { assumed, measuredOf, scale } from '../../bench/scale.ts';
 import { steps } from '../../bench/steps.ts';
@@ -168,13 +168,9 @@ describe('the page', () => {
   test('shows an outage second by second, and what it has cost whom', () => {
     const latencies = { requests: 10, requestsPerSecond: 10, p50Us: 40, p99Us: 90 };
     const all = { ...latencies, p999Us: 100, maxUs: 120 };
-    const phases = { before: all, down: all, restart: all, after: all };
-    const timeline = Object.keys(phases).map((phase) => ({
-      ...all,
-      phase: phase as keyof typeof phases,
-    }));
+    const timeline = phases.map((phase) => ({ ...all, phase }));
     const { rounds: _, ...outcome } = ours;
-    const row: OutageRow = { ...outcome, phases, timeline, catchUp: null };
+    const row: OutageRow = { ...outcome, timeline, catchUp: null };
     const rows = [row, { ...row, variant: 'rust-hyper', records: 1, delivery: 'lost' as const }];
     const outage = page(results({ outage: { rate: 10, seconds: 5, rows } }));
     expect(outage).toContain('Kafka down');
