@@ -52,7 +52,9 @@ function outage({ sections }: Results): Headline[] {
 function records({ sections }: Results): Headline[] {
   const own = Object.values(sections)
     .flatMap(({ rows }) => [...rows] as Partial<Outcome>[])
-    .filter(({ variant, delivery }) => delivery !== undefined && kindOf(variant ?? '') === 'ours');
+    .filter(({ variant, delivery }) => delivery !== undefined && kindOf(variant ?? '') === 'ours')
+    // The steps towards hoplog log nothing.
+    .filter(({ delivery }) => delivery !== 'no log');
   if (own.length === 0) return [];
   const broken = own.filter((row) => verdict(row as Outcome) !== 'all');
   if (broken.length === 0) return [{ figure: 'all', what: 'records of hoplog in Kafka, once' }];

@@ -156,6 +156,11 @@ describe('the page', () => {
   test('says in its head that a run of ours lost records', () => {
     const lost = burstRow('ours', [round(6), round(12)], { records: 10, delivery: 'lost' });
     expect(page(bursts(bare, lost))).toContain('runs of hoplog failed, lost or doubled');
+    const step = burstRow('seed-captured', [round(7), round(7)], {
+      records: 0,
+      delivery: 'no log',
+    });
+    expect(page(bursts(bare, ours, step))).toContain('records of hoplog in Kafka, once');
     expect(html).toContain('records of hoplog in Kafka, once');
   });
 
