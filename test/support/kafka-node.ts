@@ -12,10 +12,12 @@ import { join } from 'node:path';
 import type { Subprocess } from 'bun';
 import { javaCommand, runKafkaTool } from './kafka-jars.ts';
 import { type ClusterState, KafkaConnection } from './kafka-wire.ts';
+import { isStopped } from './proc.ts';
 import { waitFor } from './wait-for.ts';
 
 const START_MAX_MS = 60_000;
 const STOP_MAX_MS = 60_000;
+const FREEZE_MAX_MS = 10_000;
 const ANSWER_MAX_MS = 2_000;
 const LOG_TAIL_LINES = 20;
 
@@ -133,10 +135,14 @@ export class KafkaNode {
     if (this.#process) await this.#end('SIGKILL');
   }
 
-  /** SIGSTOP: connections stay open, nothing answers. */
+  /** SIGSTOP: connections stay open, and once this returns nothing answers. */
   freeze(): void {
     process.kill(this.pid, 'SIGSTOP');
     this.#frozen = true;
+    const asked = performance.now();
+    while (!isStopped(this.pid)) {
+      if (performance.now() - asked > FREEZE_MAX_MS) throw new Error('Kafka does not freeze');
+    }
   }
 
   /** SIGCONT: undoes `freeze`. */

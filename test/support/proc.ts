@@ -1,4 +1,4 @@
-// What the kernel knows about a process that a leak shows in, from /proc: Linux only, elsewhere undefined.
+// What the kernel knows about a process, from /proc: leaks, whether it is stopped. Linux only, elsewhere undefined.
 
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 
@@ -7,6 +7,19 @@ const isLinux = existsSync('/proc/self/status');
 /** Descriptors that are open: files, sockets, all. */
 export function openFiles(pid: number): number | undefined {
   return isLinux ? readdirSync(`/proc/${pid}/fd`).length : undefined;
+}
+
+/** Has SIGSTOP reached every thread? The signal is on its way to one that runs on another core. */
+export function isStopped(pid: number): boolean {
+  if (!isLinux) return true;
+  try {
+    return readdirSync(`/proc/${pid}/task`).every((thread) => {
+      const stat = readFileSync(`/proc/${pid}/task/${thread}/stat`, 'latin1');
+      return stat.slice(stat.lastIndexOf(')')).startsWith(') T ');
+    });
+  } catch {
+    return false; // a thread ended meanwhile
+  }
 }
 
 /** Resident memory without the mapped journal, which is the kernel's to take back: heap and stacks. */
