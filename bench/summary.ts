@@ -83,13 +83,21 @@ export function outageRatio(
   phase: Phase,
 ): number | null {
   const reference = rows.find(({ variant }) => variant === floor);
-  const bare = reference ? medianLatencies(secondsOf(reference, phase), 'p99Us') : null;
-  const own = medianLatencies(secondsOf(row, phase), 'p99Us');
+  const bare = reference ? phaseLatency(reference, phase, 'p99Us') : null;
+  const own = phaseLatency(row, phase, 'p99Us');
   return own !== null && bare !== null ? own / bare : null;
 }
 
-export function secondsOf({ timeline }: OutageRow, phase: Phase): Latencies[] {
-  return timeline.filter((second) => second.phase === phase);
+/** Median of the phase's seconds; null where it was never reached. */
+export function phaseLatency(
+  { timeline }: OutageRow,
+  phase: Phase,
+  key: 'p50Us' | 'p99Us' | 'p999Us',
+): number | null {
+  return medianLatencies(
+    timeline.filter((second) => second.phase === phase),
+    key,
+  );
 }
 
 function ratio<Round>(

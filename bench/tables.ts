@@ -18,7 +18,7 @@ import {
   latencyRatio,
   medianLatencies,
   outageRatio,
-  secondsOf,
+  phaseLatency,
   summarize,
   workerShares,
 } from './summary.ts';
@@ -258,9 +258,7 @@ function outageTable({ rate, seconds, rows }: Sections['outage']): Table {
     rows: rows.map((row) => [
       row.variant,
       ...phases.flatMap((phase) =>
-        (['p50Us', 'p99Us', 'p999Us'] as const).map((key) =>
-          fixed(medianLatencies(secondsOf(row, phase), key)),
-        ),
+        (['p50Us', 'p99Us', 'p999Us'] as const).map((key) => fixed(phaseLatency(row, phase, key))),
       ),
       fixed(outageRatio(row, rows, 'down'), 2),
       ...catchUpCells(row),
