@@ -16,7 +16,7 @@ import { POINTS_IN_RECOVERY, POINTS_UNDER_LOAD } from './points.ts';
 
 /** One epoch: as many rounds as it takes to pass all points. */
 const EPOCH_ROUNDS = 50;
-/** Behind the last one, while some point was not passed: what a burdened machine does not get to in time. */
+/** An epoch behind the last one, while some point was not passed: a burdened machine may not get to it in time. */
 const MORE_ROUNDS = 10;
 const MORE_ROUNDS_MAX = 80;
 const PARTITIONS = 3;
@@ -51,7 +51,7 @@ export async function campaign(options: CampaignOptions): Promise<Outcome> {
     rounds >= EPOCH_ROUNDS &&
     tally.rounds < rounds + MORE_ROUNDS_MAX &&
     (underLoad.isDue || inRecovery.isDue);
-  let journalDir = '';
+  let journalDir = join(dir.path, 'journal');
   while (tally.rounds < rounds || isLacking()) {
     const roundsLeft = rounds - tally.rounds;
     const epochRounds = roundsLeft > 0 ? Math.min(EPOCH_ROUNDS, roundsLeft) : MORE_ROUNDS;
@@ -59,9 +59,8 @@ export async function campaign(options: CampaignOptions): Promise<Outcome> {
     await kafka.createTopic({ name: topic, partitions: PARTITIONS });
     await using faults = await KafkaFaults.start(kafka, random, hits, epochRounds);
     // A journal that has grown to its full size recycles and makes no new segments.
-    const isNewJournal = tally.rounds === 0 || roundsLeft <= 0 || random.next() < 0.5;
-    if (isNewJournal) journalDir = join(dir.path, topic);
-    const setup = { kafka, faults, random, topic, journalDir, isNewJournal };
+    if (roundsLeft <= 0 || random.next() < 0.5) journalDir = join(dir.path, topic);
+    const setup = { kafka, faults, random, topic, journalDir };
     const epoch = new Epoch({ ...setup, underLoad, inRecovery, tally });
     try {
       for (let round = 0; round < epochRounds; round++) await epoch.round();

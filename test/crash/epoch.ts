@@ -3,6 +3,7 @@
 // that are killed while they recover. In the end a life that is left alone brings Kafka all there is,
 // and the oracle judges. So a campaign of any length needs the memory of one epoch.
 
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { KafkaCluster } from '../support/kafka.ts';
 import { Load } from '../support/load-client.ts';
@@ -71,7 +72,6 @@ export interface EpochSetup {
   readonly random: Random;
   readonly topic: string;
   readonly journalDir: string;
-  readonly isNewJournal: boolean;
   readonly underLoad: KillPlan;
   readonly inRecovery: KillPlan;
   readonly tally: Tally;
@@ -93,11 +93,9 @@ export class Epoch {
   readonly #oracle = new Oracle();
   /** Each kill: how many requests were issued by then, and where the partitions ended. */
   readonly #kills: { issued: number; ends: readonly number[] | undefined }[] = [];
-  #isJournalEmpty: boolean;
 
   constructor(setup: EpochSetup) {
     this.#setup = setup;
-    this.#isJournalEmpty = setup.isNewJournal;
   }
 
   /** A life under load that ends with SIGKILL; now and then, lives behind it that end in recovery. */
@@ -142,12 +140,11 @@ export class Epoch {
   }
 
   async #lifeUnderLoad(): Promise<void> {
-    const { random, faults, underLoad, tally } = this.#setup;
+    const { random, faults, journalDir, underLoad, tally } = this.#setup;
     const points = faults.isKafkaAway
       ? [POINTS_OF_GROWTH, POINTS_OF_REQUESTS]
       : [{ ...POINTS_OF_REQUESTS, ...POINTS_OF_SENDING }];
-    if (this.#isJournalEmpty) points.unshift(POINTS_OF_GROWTH);
-    this.#isJournalEmpty = false;
+    if (!existsSync(journalDir)) points.unshift(POINTS_OF_GROWTH);
     const kill = random.next() < momentsOf(underLoad) ? undefined : underLoad.next(...points);
     const lifeMs = kill ? POINT_MAX_MS : random.integer(LIFE_MS.from, LIFE_MS.to);
     const faultAtMs = random.pick([0, random.integer(0, LIFE_MS.to)]);
