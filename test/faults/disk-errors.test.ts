@@ -4,8 +4,8 @@
 // then JOURNAL_FULL holds, and what that costs is counted and named.
 // Real file systems in loop devices, and strace for what those cannot do: Linux and root, else skipped.
 
-import { readdirSync } from 'node:fs';
 import { afterAll, beforeAll, expect, test } from 'bun:test';
+import { readdirSync } from 'node:fs';
 import { Control } from '../support/control.ts';
 import { describeKafka } from '../support/describe-kafka.ts';
 import { disksUnavailable, inject, loopDisk, straceUnavailable } from '../support/disks.ts';
@@ -139,8 +139,7 @@ describeKafka('hoplog on a disk that fails', () => {
             (await server.metric('hoplog_journal_backlog_bytes')) < SEGMENT / 8;
           const wait = { timeoutMs: REACTION_MAX_MS };
           await waitFor(isDelivered, { ...wait, what: 'Kafka to have all but the newest' });
-          // A segment in three seconds: as fast as Kafka and a busy disk free the one before it.
-          await using burst = await Load.start(server.url, oracle, { perSecond: 1_000 });
+          await using burst = await Load.start(server.url, oracle, { perSecond: 4_000 });
           await waitFor(condition, { ...wait, what });
           await burst.stop();
         };

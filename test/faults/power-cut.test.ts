@@ -11,11 +11,11 @@ import { join } from 'node:path';
 import { describeKafka } from '../support/describe-kafka.ts';
 import { disksUnavailable, type LoopDisk, loopDisk } from '../support/disks.ts';
 import { extent } from '../support/extent.ts';
-import { segmentFiles } from '../support/journals.ts';
-import { OTHER_BOOT } from '../support/journals.ts';
+import { OTHER_BOOT, segmentFiles } from '../support/journals.ts';
 import { type KafkaCluster, startKafka } from '../support/kafka.ts';
 import { Load } from '../support/load-client.ts';
 import { namedIn } from '../support/named-ranges.ts';
+import { isStopped } from '../support/proc.ts';
 import { Oracle } from '../support/oracle.ts';
 import { type Random, seeded } from '../support/seed.ts';
 import { type LogLine, type Options, Server } from '../support/server.ts';
@@ -210,9 +210,7 @@ function journalOf(disk: LoopDisk): string {
 /** Nothing of it runs any more when this resolves. */
 async function stop(server: Server): Promise<void> {
   server.signal('SIGSTOP');
-  const stopped = (): boolean =>
-    /^\d+ \(.*\) T /.test(readFileSync(`/proc/${server.pid}/stat`, 'utf8'));
-  await waitFor(stopped, {
+  await waitFor(() => isStopped(server.pid), {
     timeoutMs: REACTION_MAX_MS,
     what: 'hoplog to stand still',
     intervalMs: 1,
